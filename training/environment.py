@@ -1,0 +1,214 @@
+"""CarRacing-v3 to what the network sees: one wrapper for each step of the pipeline.
+
+CarRacing → time limit → repeat the action (drawing only what is looked at) → grey → 84×84 →
+reward ×0.1 → stack of four, channels last. Pixels stay uint8; the network scales them to [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.box2d.car_racing import FPS, STATE_H, STATE_W, CarRacing
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+SIMULATOR_FPS = FPS
+"""Simulator frames in a second of simulated time."""
+EPISODE_FRAMES = 1000
+"""Time limit of CarRacing-v3, in simulator frames."""
+FRAME_SHAPE = (STATE_H, STATE_W, 3)
+
+_GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The numbers of the observation pipeline; a policy's manifest carries them."""
+
+    frame_skip: int = 4
+    """Simulator frames that one decision is held for."""
+    size: int = 84
+    """Height and width of the picture that the network sees, in pixels."""
+    stack: int = 4
+    """Pictures in an observation, oldest first."""
+    reward_scale: float = 0.1
+    """Factor on the summed rewards of a decision, for training only."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no pipeline can have with a ValueError that names them."""
+        for name in ("frame_skip", "size", "stack"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not self.reward_scale > 0:
+            raise ValueError(f"reward_scale is {self.reward_scale}; it must be above 0")
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """(height, width, stack) of one observation, uint8."""
+        return (self.size, self.size, self.stack)
+
+
+def to_grey(frame: Pixels) -> Pixels:
+    """Grey as ``gymnasium.wrappers.GrayscaleObservation`` computes it: (H, W, 3) → (H, W)."""
+    grey: Pixels = np.sum(np.multiply(frame, _GREY_WEIGHTS), axis=-1).astype(np.uint8)
+    return grey
+
+
+def shrink(grey: Pixels, size: int) -> Pixels:
+    """Resize a (H, W) uint8 picture to (size, size) with Pillow's bilinear filter."""
+    return np.asarray(Image.fromarray(grey).resize((size, size), Image.Resampling.BILINEAR))
+
+
+class UndrawnCarRacing(CarRacing):
+    """CarRacing whose observation is drawn when :meth:`look` asks for it, not at every frame.
+
+    Drawing is 98 % of a frame's time, and a frame skip throws three pictures of four away.
+    Physics, rewards and the pictures themselves are the parent's, to the bit.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._blank = np.zeros(FRAME_SHAPE, np.uint8)
+        self._score_in_picture = 0.0
+
+    def _render(self, mode: str) -> Any:
+        if mode != "state_pixels":
+            return super()._render(mode)
+        self._score_in_picture = self.reward
+        return self._blank
+
+    def look(self) -> Pixels:
+        """Draw what ``step`` would have returned for the current frame: (96, 96, 3) uint8."""
+        # The parent draws before it takes this frame's 0.1 off the score that the picture shows.
+        score, self.reward = self.reward, self._score_in_picture
+        picture: Pixels = super()._render("state_pixels")
+        self.reward = score
+        return picture
+
+
+class RepeatAction(gym.Wrapper[Pixels, Any, Pixels, Any]):
+    """Hold an action for some frames, sum their rewards, and draw the last one only."""
+
+    def __init__(self, env: gym.Env[Pixels, Any], frames: int) -> None:
+        super().__init__(env)
+        self.frames = frames
+
+    def _look(self) -> Pixels:
+        picture: Pixels = self.unwrapped.look()  # type: ignore[attr-defined]
+        return picture
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Pixels, dict[str, Any]]:
+        """Start an episode and draw its first picture."""
+        _, info = self.env.reset(seed=seed, options=options)
+        return self._look(), info
+
+    def step(self, action: Any) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
+        """Step until the frames are over or the episode is, and draw where it stopped.
+
+        ``info["frames"]`` holds the number of simulator frames that were stepped.
+        """
+        total = 0.0
+        frames = 0
+        over = False
+        while frames < self.frames and not over:
+            _, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            frames += 1
+            over = terminated or truncated
+        return self._look(), total, terminated, truncated, {**info, "frames": frames}
+
+
+class GreyPicture(gym.ObservationWrapper[Pixels, Any, Pixels]):
+    """Grey, square and small: (96, 96, 3) uint8 → (size, size) uint8."""
+
+    def __init__(self, env: gym.Env[Pixels, Any], size: int) -> None:
+        super().__init__(env)
+        self.size = size
+        self.observation_space = gym.spaces.Box(0, 255, (size, size), np.uint8)
+
+    def observation(self, observation: Pixels) -> Pixels:
+        """One picture, reduced."""
+        return shrink(to_grey(observation), self.size)
+
+
+class ScaleReward(gym.RewardWrapper[Any, Any]):
+    """Multiply the reward; training only, scores are never taken behind it."""
+
+    def __init__(self, env: gym.Env[Any, Any], scale: float) -> None:
+        super().__init__(env)
+        self.scale = scale
+
+    def reward(self, reward: SupportsFloat) -> float:
+        """The scaled reward."""
+        return float(reward) * self.scale
+
+
+class StackLast(gym.Wrapper[Pixels, Any, Pixels, Any]):
+    """The last few pictures as channels, oldest first; a new episode repeats its first one."""
+
+    def __init__(self, env: gym.Env[Pixels, Any], stack: int) -> None:
+        super().__init__(env)
+        height, width = env.observation_space.shape or (0, 0)
+        self.observation_space = gym.spaces.Box(0, 255, (height, width, stack), np.uint8)
+        self._pictures: deque[Pixels] = deque(maxlen=stack)
+
+    def _observation(self) -> Pixels:
+        return np.stack(self._pictures, axis=-1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Pixels, dict[str, Any]]:
+        """Start an episode with its first picture repeated."""
+        picture, info = self.env.reset(seed=seed, options=options)
+        self._pictures.extend([picture] * (self._pictures.maxlen or 1))
+        return self._observation(), info
+
+    def step(self, action: Any) -> tuple[Pixels, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step, and push the new picture."""
+        picture, reward, terminated, truncated, info = self.env.step(action)
+        self._pictures.append(picture)
+        return self._observation(), reward, terminated, truncated, info
+
+
+FrameWrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+
+
+def make_env(
+    pipeline: Pipeline | None = None,
+    *,
+    scaled_rewards: bool = True,
+    max_frames: int = EPISODE_FRAMES,
+    each_frame: FrameWrapper | None = None,
+    render_mode: str | None = None,
+) -> gym.Env[Pixels, NDArray[np.float32]]:
+    """The environment that training, evaluation and the service drive in.
+
+    Args:
+        pipeline: Its numbers; the published ones when left out.
+        scaled_rewards: Scale rewards for training; off wherever a score is taken.
+        max_frames: Truncate after this many simulator frames.
+        each_frame: A wrapper put inside the frame skip, where it meets every simulator frame.
+        render_mode: As CarRacing takes it; ``"rgb_array"`` for films.
+
+    Returns:
+        Observations (size, size, stack) uint8; actions are controls, (3,) float32.
+    """
+    pipeline = pipeline or Pipeline()
+    env: gym.Env[Any, Any] = UndrawnCarRacing(render_mode=render_mode)
+    env = gym.wrappers.TimeLimit(env, max_frames)
+    if each_frame is not None:
+        env = each_frame(env)
+    env = RepeatAction(env, pipeline.frame_skip)
+    env = GreyPicture(env, pipeline.size)
+    if scaled_rewards:
+        env = ScaleReward(env, pipeline.reward_scale)
+    return StackLast(env, pipeline.stack)

@@ -1,0 +1,73 @@
+"""What a published policy says about itself: the manifest beside its weights."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import pydantic
+from pydantic import Field
+
+from training.actions import ActionFilter, ActionMapping
+from training.environment import Pipeline
+from training.network import NetworkShape
+
+FORMAT_VERSION: Final = 1
+MANIFEST_FILE = "manifest.json"
+WEIGHTS_FILE: Final = "policy.safetensors"
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""A name that is one safe path segment and one safe part of an address."""
+
+
+class FileDigest(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """One file of a published policy, as it must be found."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(gt=0, le=256 * 1024 * 1024)]
+    """In bytes."""
+
+
+FileDigests = dict[Literal["policy.safetensors"], FileDigest]
+"""Every file of a policy but the manifest; no other names, so none can lead out of its folder."""
+
+
+class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Everything that is needed to run a policy, and where it came from."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    version: Name
+    """The policy's own name; it holds a part of its weights' digest, so it is never reused."""
+    recipe: Name
+    run: Name
+    trial: Name
+    iteration: Annotated[int, Field(ge=0)]
+    phase: Literal["explore", "stabilize"]
+    env_steps: Annotated[int, Field(ge=0)]
+    """Decisions that the trial had sampled."""
+    mean_return: float | None
+    """Mean return of the latest training episodes, unscaled, of sampled (not greedy) actions."""
+    git_revision: str | None
+    created_at: pydantic.AwareDatetime
+    pipeline: Pipeline
+    network: NetworkShape
+    action_mapping: ActionMapping
+    action_filter: ActionFilter
+    files: FileDigests
+
+    @pydantic.field_validator("files")
+    @classmethod
+    def _names_the_weights(cls, files: FileDigests) -> FileDigests:
+        if WEIGHTS_FILE not in files:
+            raise ValueError(f"{WEIGHTS_FILE} is missing")
+        return files
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights, in hexadecimal."""
+        return self.files[WEIGHTS_FILE].sha256
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """Sorts policies from oldest to newest."""
+        return (self.created_at, self.version)

@@ -1,0 +1,132 @@
+"""The networks: pictures in, distribution parameters or a value out. Plain PyTorch, no RLlib."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.actions import CONTROLS
+
+
+@dataclass(frozen=True)
+class ConvLayer:
+    """One square convolution followed by ReLU."""
+
+    filters: int
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """What a network looks like; a policy's manifest carries it."""
+
+    convolutions: tuple[ConvLayer, ...] = (
+        ConvLayer(32, 8, 4),
+        ConvLayer(64, 4, 2),
+        ConvLayer(64, 3, 1),
+    )
+    """The encoder's layers, first to last."""
+    padding: Literal["same"] = "same"
+    """``same``: a layer of stride s turns n pixels into ceil(n / s), as TensorFlow pads."""
+    hidden: int = 256
+    """Units of the one hidden layer of a head."""
+    distribution: Literal["diagonal_gaussian"] = "diagonal_gaussian"
+    """What the policy head's outputs mean: three means, then three log standard deviations."""
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built with a ValueError that names the number."""
+        if not self.convolutions:
+            raise ValueError("convolutions is empty; it must hold at least one layer")
+        for layer in self.convolutions:
+            if min(layer.filters, layer.kernel, layer.stride) < 1:
+                raise ValueError(f"{layer} has a number below 1")
+            if layer.kernel < layer.stride:
+                raise ValueError(f"{layer} skips pixels: its kernel is smaller than its stride")
+        if self.hidden < 1:
+            raise ValueError(f"hidden is {self.hidden}; it must be at least 1")
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after ``size`` pixels so that ceil(size / stride) come out."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class Encoder(nn.Sequential):
+    """Convolutions over a picture stack: (N, stack, size, size) float → (N, features)."""
+
+    def __init__(self, shape: NetworkShape, size: int, stack: int) -> None:
+        layers: list[nn.Module] = []
+        channels = stack
+        for conv in shape.convolutions:
+            before, after = same_padding(size, conv.kernel, conv.stride)
+            if before == after:
+                layers.append(
+                    nn.Conv2d(channels, conv.filters, conv.kernel, conv.stride, padding=before)
+                )
+            else:
+                layers.append(nn.ZeroPad2d((before, after, before, after)))
+                layers.append(nn.Conv2d(channels, conv.filters, conv.kernel, conv.stride))
+            layers.append(nn.ReLU())
+            channels, size = conv.filters, math.ceil(size / conv.stride)
+        super().__init__(*layers, nn.Flatten())
+        self.features = channels * size * size
+
+
+class PixelNetwork(nn.Module):
+    """An encoder of its own and one head."""
+
+    def __init__(self, shape: NetworkShape, size: int, stack: int, outputs: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(shape, size, stack)
+        self.head = nn.Sequential(
+            nn.Linear(self.encoder.features, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, outputs),
+        )
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Run the network.
+
+        Args:
+            observations: (N, size, size, stack), uint8 in 0…255 or float in [0, 1].
+
+        Returns:
+            (N, outputs) float32.
+        """
+        pixels = observations.permute(0, 3, 1, 2)
+        # Channels last in memory already: oneDNN's fast layout, and no copy until the cast.
+        scaled = pixels.float() / 255.0 if pixels.dtype == torch.uint8 else pixels.float()
+        outputs: Tensor = self.head(self.encoder(scaled))
+        return outputs
+
+
+class Actor(PixelNetwork):
+    """Observations → distribution parameters, (N, 6): three means, three log std deviations."""
+
+    def __init__(self, shape: NetworkShape, size: int, stack: int) -> None:
+        super().__init__(shape, size, stack, outputs=2 * len(CONTROLS))
+
+
+class Critic(PixelNetwork):
+    """Observations → the value of the state, (N, 1)."""
+
+    def __init__(self, shape: NetworkShape, size: int, stack: int) -> None:
+        super().__init__(shape, size, stack, outputs=1)
+
+
+def mean(parameters: Tensor) -> Tensor:
+    """The greedy output, (N, 3), for distribution parameters, (N, 6)."""
+    return parameters.chunk(2, dim=-1)[0]
+
+
+def sample(parameters: Tensor, generator: torch.Generator) -> Tensor:
+    """A sampled output, (N, 3), for distribution parameters, (N, 6)."""
+    means, log_stds = parameters.chunk(2, dim=-1)
+    noise = torch.randn(means.shape, generator=generator)
+    return means + log_stds.exp() * noise

@@ -1,0 +1,112 @@
+"""A published policy that can act, on the CPU and without RLlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from training import network
+from training.actions import to_controls
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from training.store import BrokenPolicyError, PublishedPolicy, verify
+
+
+def weights_to_bytes(actor: network.Actor) -> bytes:
+    """An actor's weights as the contents of ``policy.safetensors``."""
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in actor.state_dict().items()
+    }
+    return safetensors.torch.save(tensors)
+
+
+class Policy:
+    """Observations in, controls out. Safe to share between threads."""
+
+    def __init__(self, manifest: Manifest, actor: network.Actor) -> None:
+        self.manifest = manifest
+        self._actor = actor.eval().requires_grad_(False)
+
+    @classmethod
+    def from_published(cls, published: PublishedPolicy) -> Policy:
+        """Build the network that the manifest describes and fill it with the weights.
+
+        Raises:
+            BrokenPolicyError: The weights are unreadable, of other shapes, or not finite.
+        """
+        manifest = published.manifest
+        pipeline = manifest.pipeline
+        try:
+            tensors = safetensors.torch.load(published.weights)
+        except safetensors.SafetensorError as error:
+            raise BrokenPolicyError(
+                f"{manifest.version}: {WEIGHTS_FILE} is not a safetensors file: {error}"
+            ) from error
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+                raise BrokenPolicyError(f"{manifest.version}: {name} is not finite numbers")
+        actor = network.Actor(manifest.network, pipeline.size, pipeline.stack)
+        try:
+            actor.load_state_dict(tensors, strict=True)
+        except RuntimeError as error:
+            raise BrokenPolicyError(
+                f"{manifest.version}: the weights do not fit the manifest's network: {error}"
+            ) from error
+        return cls(manifest, actor)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Policy:
+        """Load a published policy from a local folder.
+
+        Raises:
+            FileNotFoundError: One of its two files is missing.
+            BrokenPolicyError: It is not whole.
+        """
+        manifest_json = (folder / MANIFEST_FILE).read_bytes()
+        return cls.from_published(verify(manifest_json, (folder / WEIGHTS_FILE).read_bytes()))
+
+    @property
+    def version(self) -> str:
+        """The published version's name."""
+        return self.manifest.version
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """Shape of one observation: (size, size, stack)."""
+        return self.manifest.pipeline.observation_shape
+
+    def act(self, observations: NDArray[Any], *, seed: int | None = None) -> NDArray[np.float32]:
+        """Decide.
+
+        Args:
+            observations: (N, size, size, stack), uint8, or float in [0, 1].
+            seed: None drives greedily; a number samples, the same for the same batch and seed.
+
+        Returns:
+            (N, 3) float32 controls: steering in [-1, 1], gas and brake in [0, 1].
+
+        Raises:
+            ValueError: The array has another shape.
+        """
+        if observations.ndim != 4 or observations.shape[1:] != self.observation_shape:
+            raise ValueError(
+                f"observations have shape {observations.shape}, "
+                f"expected (N, {', '.join(map(str, self.observation_shape))})"
+            )
+        with torch.inference_mode():
+            parameters = self._actor(torch.from_numpy(np.ascontiguousarray(observations)))
+            if seed is None:
+                output = network.mean(parameters)
+            else:
+                generator = torch.Generator().manual_seed(seed)
+                output = network.sample(parameters, generator)
+        return to_controls(output.numpy(), self.manifest.action_mapping)
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first query does not pay for its set-up."""
+        self.act(np.zeros((1, *self.observation_shape), np.uint8))

@@ -1,0 +1,170 @@
+"""Every hyperparameter of training, once, each with its meaning.
+
+The command line of ``python -m training.train`` is derived from :class:`Recipe`; the network and the
+observation pipeline that a published policy's manifest describes are read off it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
+
+from training.actions import ActionFilter
+from training.environment import Pipeline
+from training.network import NetworkShape
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A search range sampled evenly on the logarithmic scale, both ends positive."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A search range of a few values, each as likely as the others."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Asha:
+    """When the search gives up on a trial (asynchronous successive halving)."""
+
+    grace_period: int = 15
+    """Iterations that every trial is given before it may be stopped."""
+    reduction_factor: int = 3
+    """At each rung about one trial in this many goes on."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one trial trains with. Durations count training iterations unless said otherwise."""
+
+    max_iters: int = 1000
+    """Training iterations of a trial; each samples one batch and learns from it."""
+    finetune_at: int = 500
+    """Last iteration of the exploring phase; the iterations after it stabilize."""
+    finetune_lr: float = 5e-5
+    """Learning rate of the stabilizing phase."""
+    finetune_entropy: float = 1e-3
+    """Entropy coefficient of the stabilizing phase."""
+    finetune_clip: float = 0.15
+    """PPO clip range of the stabilizing phase."""
+    num_samples: int = 6
+    """Trials of the hyperparameter search."""
+
+    lr: float = 2e-4
+    """Adam's learning rate while exploring (searched)."""
+    entropy_coeff: float = 0.037
+    """Weight of the entropy bonus while exploring (searched)."""
+    clip_param: float = 0.2
+    """PPO's clip range for the probability ratio while exploring."""
+    gamma: float = 0.99
+    """Discount per decision."""
+    lambda_: float = 0.95
+    """Lambda of generalized advantage estimation."""
+    vf_loss_coeff: float = 0.5
+    """Weight of the value function's loss."""
+    vf_clip_param: float = float("inf")
+    """Clamp of the squared value error; RLlib's default 10 has no gradient past an error of 3.2."""
+    grad_clip: float = 0.5
+    """Largest global norm of the gradient."""
+    train_batch_size_per_learner: int = 4096
+    """Decisions sampled for one iteration, per learner (searched)."""
+    minibatch_size: int = 256
+    """Decisions of one gradient step (searched)."""
+    num_epochs: int = 10
+    """Passes over the batch in one iteration (searched)."""
+
+    num_env_runners: int = 4
+    """Processes that sample; fewer where the cluster's CPUs hold fewer."""
+    num_envs_per_env_runner: int = 2
+    """Environments that one of these processes drives side by side."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints, each of which is also published as a policy."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints kept per trial; the best one is kept besides."""
+
+    asha: Annotated[Asha, tyro.conf.Suppress] = field(default_factory=Asha)
+    pipeline: Annotated[Pipeline, tyro.conf.Suppress] = field(default_factory=Pipeline)
+    network: Annotated[NetworkShape, tyro.conf.Suppress] = field(default_factory=NetworkShape)
+    action_filter: Annotated[ActionFilter, tyro.conf.Suppress] = field(
+        default_factory=lambda: ActionFilter(smooth_alpha=0.2, steer_deadzone=0.05, steer_clip=0.8)
+    )
+    search: Annotated[Mapping[str, LogUniform | Choice], tyro.conf.Suppress] = field(
+        default_factory=lambda: {
+            "lr": LogUniform(1e-4, 5e-4),
+            "entropy_coeff": LogUniform(5e-3, 5e-2),
+            "train_batch_size_per_learner": Choice((4096, 8192)),
+            "minibatch_size": Choice((256, 512)),
+            "num_epochs": Choice((6, 10)),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values and combinations that cannot train.
+
+        Raises:
+            ValueError: Names the option, its value and what would be right.
+        """
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("gamma", "lambda_"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in (0, 1]")
+        for name in ("entropy_coeff", "finetune_entropy", "finetune_at"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.minibatch_size > self.train_batch_size_per_learner:
+            raise ValueError(
+                f"minibatch_size {self.minibatch_size} is larger than "
+                f"train_batch_size_per_learner {self.train_batch_size_per_learner}; "
+                "a minibatch is a part of the batch"
+            )
+
+    def phase(self, iteration: int) -> str:
+        """The phase that trains iteration ``iteration`` (counted from 1)."""
+        return "explore" if iteration <= self.finetune_at else "stabilize"
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The numbers of this recipe that the command line sets, by option name."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if isinstance(getattr(self, f.name), int | float)
+        }
+
+
+_AT_LEAST_ONE = (
+    "max_iters",
+    "num_samples",
+    "train_batch_size_per_learner",
+    "minibatch_size",
+    "num_epochs",
+    "num_env_runners",
+    "num_envs_per_env_runner",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
+_POSITIVE = (
+    "lr",
+    "finetune_lr",
+    "clip_param",
+    "finetune_clip",
+    "vf_clip_param",
+    "vf_loss_coeff",
+    "grad_clip",
+)
+
+RECIPES: dict[str, Recipe] = {"published": Recipe()}

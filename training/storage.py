@@ -1,0 +1,124 @@
+"""Where everything is kept: one root, on a disk or in a bucket, through ``pyarrow.fs``."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+CLUSTER_STORAGE = Path("/mnt/cluster_storage")
+PROJECT_FOLDER = "carracing-ppo"
+
+
+class StorageError(Exception):
+    """The storage root cannot be used; the message says which one and why."""
+
+
+def choose_root(explicit: str | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """The storage root: a path or an ``s3://`` / ``gs://`` address.
+
+    The first of: ``explicit``, ``CARRACING_STORAGE``, ``$ANYSCALE_ARTIFACT_STORAGE/carracing-ppo``,
+    ``/mnt/cluster_storage/carracing-ppo`` where that is mounted, ``./results``.
+    """
+    environ = os.environ if environ is None else environ
+    if explicit:
+        return explicit
+    if chosen := environ.get("CARRACING_STORAGE"):
+        return chosen
+    if artifacts := environ.get("ANYSCALE_ARTIFACT_STORAGE"):
+        return f"{artifacts.rstrip('/')}/{PROJECT_FOLDER}"
+    if CLUSTER_STORAGE.is_dir():
+        return str(CLUSTER_STORAGE / PROJECT_FOLDER)
+    return "results"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A root folder on some filesystem; paths below it use ``/`` and are relative to it."""
+
+    root: str
+    """The root as a person writes it."""
+    filesystem: fs.FileSystem
+    path: str
+    """The root as ``filesystem`` names it."""
+
+    @classmethod
+    def open(cls, root: str) -> Storage:
+        """Open a root without touching it: it need not exist yet.
+
+        Raises:
+            StorageError: The address is not a path, ``s3://`` or ``gs://``, or names no bucket.
+        """
+        scheme, separator, rest = root.partition("://")
+        if not separator:
+            path = str(Path(root).expanduser().resolve())
+            return cls(path, fs.LocalFileSystem(), path)
+        if scheme not in ("s3", "gs"):
+            raise StorageError(f"storage root {root!r}: use a local path, s3://… or gs://…")
+        if not rest.strip("/"):
+            raise StorageError(f"storage root {root!r} names no bucket")
+        try:
+            filesystem, path = fs.FileSystem.from_uri(root.rstrip("/"))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"storage root {root!r} cannot be opened: {error}") from error
+        return cls(root.rstrip("/"), filesystem, path)
+
+    def at(self, relative: str) -> str:
+        """The path of ``relative`` as the filesystem names it."""
+        return f"{self.path}/{relative}" if relative else self.path
+
+    def read(self, relative: str) -> bytes:
+        """Read a whole file. Raises FileNotFoundError, or OSError when storage is away."""
+        with self.filesystem.open_input_stream(self.at(relative), compression=None) as stream:
+            content: bytes = stream.read()
+        return content
+
+    def write(self, relative: str, content: bytes) -> None:
+        """Write a whole file such that a reader sees all of it or what was there before."""
+        if not isinstance(self.filesystem, fs.LocalFileSystem):
+            # Object stores show an object only once its upload has been completed.
+            with self.filesystem.open_output_stream(self.at(relative), compression=None) as stream:
+                stream.write(content)
+            return
+        target = Path(self.at(relative))
+        temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def folders(self, relative: str) -> list[str]:
+        """Names of the folders directly below ``relative``; none when it does not exist."""
+        selector = fs.FileSelector(self.at(relative), allow_not_found=True)
+        return sorted(
+            info.base_name
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == fs.FileType.Directory
+        )
+
+    def exists(self, relative: str) -> bool:
+        """Whether a file or folder is there."""
+        found = self.filesystem.get_file_info(self.at(relative)).type
+        return bool(found != fs.FileType.NotFound)
+
+    def copy_folder(self, source: str, relative: str, *, source_filesystem: fs.FileSystem) -> None:
+        """Copy a folder's files to ``relative``, which is emptied first where it exists."""
+        if self.exists(relative):
+            self.filesystem.delete_dir(self.at(relative))
+        self.filesystem.create_dir(self.at(relative), recursive=True)
+        fs.copy_files(
+            source,
+            self.at(relative),
+            source_filesystem=source_filesystem,
+            destination_filesystem=self.filesystem,
+        )

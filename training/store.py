@@ -1,0 +1,242 @@
+"""The policies of a storage root: publish, list, find the newest, verify.
+
+::
+
+    <root>/latest.json                                   which policy to use
+    <root>/runs/<run>/policies/<version>/policy.safetensors
+    <root>/runs/<run>/policies/<version>/manifest.json   written last: it exists from here on
+    <root>/runs/<run>/progress.csv, best_config.json, <trial>/…   written by training
+
+A policy without a manifest is not there, and one whose bytes differ from its manifest is broken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pydantic
+
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileDigest, FileDigests, Manifest, Name
+from training.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+RUNS = "runs"
+LATEST_FILE = "latest.json"
+PROGRESS_FILE = "progress.csv"
+
+
+class BrokenPolicyError(Exception):
+    """A published policy that must not be used; the message says which one and why."""
+
+
+class NoPolicyError(Exception):
+    """The storage root holds no usable policy; the message says what was found instead."""
+
+
+class PolicyRef(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Where a policy is: a run and a version below the storage root."""
+
+    run: Name
+    version: Name
+
+    @property
+    def folder(self) -> str:
+        """The policy's folder, relative to the storage root."""
+        return f"{run_folder(self.run)}/policies/{self.version}"
+
+
+@dataclass(frozen=True)
+class PublishedPolicy:
+    """A policy as it was published, verified against its manifest."""
+
+    manifest: Manifest
+    weights: bytes
+    """Contents of ``policy.safetensors``."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a storage root holds."""
+
+    policies: list[Manifest]
+    """Newest first, by their manifests alone."""
+    broken: dict[str, str]
+    """Version → why its manifest is not to be believed."""
+
+
+def run_folder(run: str) -> str:
+    """The folder of a run, relative to the storage root."""
+    return f"{RUNS}/{run}"
+
+
+def progress_file(run: str) -> str:
+    """The aggregate ``progress.csv`` of a run, relative to the storage root."""
+    return f"{run_folder(run)}/{PROGRESS_FILE}"
+
+
+def describe_files(weights: bytes) -> FileDigests:
+    """The ``files`` entry of a manifest for these weights."""
+    return {WEIGHTS_FILE: FileDigest(sha256=hashlib.sha256(weights).hexdigest(), size=len(weights))}
+
+
+def verify(manifest_json: bytes, weights: bytes, *, version: str | None = None) -> PublishedPolicy:
+    """Check a policy's files against its manifest.
+
+    Args:
+        manifest_json: Contents of ``manifest.json``.
+        weights: Contents of ``policy.safetensors``.
+        version: The version that the folder's name promises, if any.
+
+    Raises:
+        BrokenPolicyError: They do not fit together.
+    """
+    manifest = parse_manifest(manifest_json, version=version)
+    expected = manifest.files[WEIGHTS_FILE]
+    if len(weights) != expected.size:
+        raise BrokenPolicyError(
+            f"{manifest.version}: {WEIGHTS_FILE} has {len(weights)} bytes, "
+            f"its manifest says {expected.size}"
+        )
+    if (found := hashlib.sha256(weights).hexdigest()) != expected.sha256:
+        raise BrokenPolicyError(
+            f"{manifest.version}: {WEIGHTS_FILE} has sha256 {found}, "
+            f"its manifest says {expected.sha256}"
+        )
+    return PublishedPolicy(manifest, weights)
+
+
+def parse_manifest(content: bytes, *, version: str | None = None) -> Manifest:
+    """Read a ``manifest.json``; raises BrokenPolicyError with every fault that it has."""
+    label = version or "manifest"
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except pydantic.ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {faults}") from error
+    if version is not None and manifest.version != version:
+        raise BrokenPolicyError(f"{version}: its manifest belongs to {manifest.version}")
+    return manifest
+
+
+class PolicyStore:
+    """Published policies below one storage root."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    @classmethod
+    def open(cls, root: str) -> PolicyStore:
+        """The store at a root; raises StorageError where the address is not usable."""
+        return cls(Storage.open(root))
+
+    def publish(self, manifest: Manifest, weights: bytes) -> PolicyRef:
+        """Make a policy visible to every reader, and the latest.
+
+        Raises:
+            BrokenPolicyError: The manifest does not describe these weights.
+            OSError: Storage refused; nothing became visible.
+        """
+        manifest_json = manifest.model_dump_json(indent=2).encode()
+        verify(manifest_json, weights)
+        ref = PolicyRef(run=manifest.run, version=manifest.version)
+        self.storage.write(f"{ref.folder}/{WEIGHTS_FILE}", weights)
+        self.storage.write(f"{ref.folder}/{MANIFEST_FILE}", manifest_json)
+        self.promote(ref)
+        return ref
+
+    def promote(self, ref: PolicyRef) -> None:
+        """Make a policy that is already published the latest."""
+        self.storage.write(LATEST_FILE, ref.model_dump_json(indent=2).encode())
+
+    def latest_ref(self) -> PolicyRef | None:
+        """The policy that ``latest.json`` names: one small read. None when there is none to read.
+
+        Raises:
+            OSError: Storage is away.
+        """
+        try:
+            return PolicyRef.model_validate_json(self.storage.read(LATEST_FILE))
+        except FileNotFoundError:
+            return None
+        except pydantic.ValidationError as error:
+            logger.warning("%s is not valid, policies are listed instead: %s", LATEST_FILE, error)
+            return None
+
+    def fetch(self, ref: PolicyRef) -> PublishedPolicy:
+        """Read and verify one policy.
+
+        Raises:
+            FileNotFoundError: There is no such policy.
+            BrokenPolicyError: It is there, but not whole.
+            OSError: Storage is away.
+        """
+        manifest_json = self.storage.read(f"{ref.folder}/{MANIFEST_FILE}")
+        try:
+            weights = self.storage.read(f"{ref.folder}/{WEIGHTS_FILE}")
+        except FileNotFoundError as error:
+            raise BrokenPolicyError(f"{ref.version}: {WEIGHTS_FILE} is missing") from error
+        return verify(manifest_json, weights, version=ref.version)
+
+    def refs(self) -> Iterator[PolicyRef]:
+        """Every policy folder whose name is a version, whole or not, in no order of age."""
+        for run in self.storage.folders(RUNS):
+            for version in self.storage.folders(f"{run_folder(run)}/policies"):
+                try:
+                    yield PolicyRef(run=run, version=version)
+                except pydantic.ValidationError:
+                    logger.warning("%s/%s is no name of a policy, skipped", run, version)
+
+    def find(self, version: str) -> PolicyRef | None:
+        """Where the policy of that version is, in whichever run."""
+        return next((ref for ref in self.refs() if ref.version == version), None)
+
+    def listing(self) -> Listing:
+        """Every policy by its manifest, newest first, and those not to be believed."""
+        manifests: list[Manifest] = []
+        broken: dict[str, str] = {}
+        for ref in self.refs():
+            try:
+                content = self.storage.read(f"{ref.folder}/{MANIFEST_FILE}")
+            except FileNotFoundError:
+                continue
+            try:
+                manifests.append(parse_manifest(content, version=ref.version))
+            except BrokenPolicyError as error:
+                broken[ref.version] = str(error)
+        return Listing(sorted(manifests, key=lambda m: m.order, reverse=True), broken)
+
+    def newest_first(self) -> Iterator[PolicyRef]:
+        """Policies to try in turn: what ``latest.json`` names, then the others by age."""
+        latest = self.latest_ref()
+        if latest is not None:
+            yield latest
+        for manifest in self.listing().policies:
+            ref = PolicyRef(run=manifest.run, version=manifest.version)
+            if ref != latest:
+                yield ref
+
+    def newest(self) -> PublishedPolicy:
+        """The newest whole policy; broken ones are skipped with a warning that says why.
+
+        Raises:
+            NoPolicyError: There is none.
+            OSError: Storage is away.
+        """
+        reasons: list[str] = []
+        for ref in self.newest_first():
+            try:
+                return self.fetch(ref)
+            except FileNotFoundError:
+                reasons.append(f"{ref.version}: it has no {MANIFEST_FILE}")
+            except BrokenPolicyError as error:
+                reasons.append(str(error))
+            logger.warning("policy skipped: %s", reasons[-1])
+        found = "; ".join(reasons) if reasons else "nothing is published there yet"
+        raise NoPolicyError(f"no usable policy in {self.storage.root}: {found}")
