@@ -56,7 +56,9 @@ class MapActions(gym.ActionWrapper[Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         self.mapping = mapping
-        self.action_space = gym.spaces.Box(-np.inf, np.inf, (len(CONTROLS),), np.float32)
+        self.action_space = gym.spaces.Box(
+            np.float32(-np.inf), np.float32(np.inf), (len(CONTROLS),), np.float32
+        )
 
     def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Controls, (3,) float32, for a network output, (3,) float32."""

@@ -11,20 +11,16 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.progress import ProgressRow, switch_iteration
+from training.progress import ProgressRow, best_trial, switch_iteration
 
 CurveFormat = Literal["png", "svg"]
 
 
 def pick_trial(rows: Sequence[ProgressRow], trial: str | None = None) -> list[ProgressRow]:
-    """The rows of one trial by iteration: the named one, else the one with the best mean return."""
+    """The rows of one trial by iteration: the named one where it is there, else the best."""
     if trial is None or all(row.trial != trial for row in rows):
-        trial = max(rows, key=lambda row: _or_lowest(row.return_mean)).trial
+        trial = best_trial(rows)
     return sorted((row for row in rows if row.trial == trial), key=lambda row: row.iteration)
-
-
-def _or_lowest(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
 
 
 def draw_curve(

@@ -32,8 +32,17 @@ FileDigests = dict[Literal["policy.safetensors"], FileDigest]
 """Every file of a policy but the manifest; no other names, so none can lead out of its folder."""
 
 
-class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """Everything that is needed to run a policy, and where it came from."""
+class PolicyDescription(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Everything but the weights that is needed to run a policy."""
+
+    pipeline: Pipeline
+    network: NetworkShape
+    action_mapping: ActionMapping
+    action_filter: ActionFilter
+
+
+class Manifest(PolicyDescription, frozen=True, extra="forbid"):
+    """How to run a published policy, and where it came from."""
 
     format_version: Literal[1] = FORMAT_VERSION
     version: Name
@@ -49,10 +58,6 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Mean return of the latest training episodes, unscaled, of sampled (not greedy) actions."""
     git_revision: str | None
     created_at: pydantic.AwareDatetime
-    pipeline: Pipeline
-    network: NetworkShape
-    action_mapping: ActionMapping
-    action_filter: ActionFilter
     files: FileDigests
 
     @pydantic.field_validator("files")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training import network
 from training.actions import to_controls
-from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, PolicyDescription
 from training.store import BrokenPolicyError, PublishedPolicy, verify
 
 
@@ -28,8 +28,18 @@ def weights_to_bytes(actor: network.Actor) -> bytes:
 class Policy:
     """Observations in, controls out. Safe to share between threads."""
 
-    def __init__(self, manifest: Manifest, actor: network.Actor) -> None:
-        self.manifest = manifest
+    def __init__(
+        self, description: PolicyDescription, actor: network.Actor, *, version: str
+    ) -> None:
+        """Make a policy of an actor.
+
+        Args:
+            description: How to run it; a published policy's manifest is one.
+            actor: The network with its weights.
+            version: What to call it.
+        """
+        self.description = description
+        self.version = version
         self._actor = actor.eval().requires_grad_(False)
 
     @classmethod
@@ -57,7 +67,7 @@ class Policy:
             raise BrokenPolicyError(
                 f"{manifest.version}: the weights do not fit the manifest's network: {error}"
             ) from error
-        return cls(manifest, actor)
+        return cls(manifest, actor, version=manifest.version)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Policy:
@@ -71,14 +81,16 @@ class Policy:
         return cls.from_published(verify(manifest_json, (folder / WEIGHTS_FILE).read_bytes()))
 
     @property
-    def version(self) -> str:
-        """The published version's name."""
-        return self.manifest.version
+    def manifest(self) -> Manifest:
+        """The manifest it was published with; TypeError for a policy that was not published."""
+        if not isinstance(self.description, Manifest):
+            raise TypeError(f"{self.version} was not published, it has no manifest")
+        return self.description
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
         """Shape of one observation: (size, size, stack)."""
-        return self.manifest.pipeline.observation_shape
+        return self.description.pipeline.observation_shape
 
     def act(self, observations: NDArray[Any], *, seed: int | None = None) -> NDArray[np.float32]:
         """Decide.
@@ -105,7 +117,7 @@ class Policy:
             else:
                 generator = torch.Generator().manual_seed(seed)
                 output = network.sample(parameters, generator)
-        return to_controls(output.numpy(), self.manifest.action_mapping)
+        return to_controls(output.numpy(), self.description.action_mapping)
 
     def warm_up(self) -> None:
         """Run the network once, so that the first query does not pay for its set-up."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from statistics import fmean
 from typing import Any
 
 from training.environment import Pipeline
@@ -120,6 +121,26 @@ def _from_trial(record: Mapping[str, Any]) -> ProgressRow:
         clip_param=_number(record, "clip_param"),
         seconds=_number(record, "time_total_s"),
     )
+
+
+def recent_return(rows: Iterable[ProgressRow], last: int = 5) -> float:
+    """Mean return over a trial's last few iterations; NaN while none is known."""
+    recent = sorted(rows, key=lambda row: row.iteration)[-last:]
+    known = [row.return_mean for row in recent if not math.isnan(row.return_mean)]
+    return fmean(known) if known else math.nan
+
+
+def best_trial(rows: Sequence[ProgressRow]) -> str:
+    """The trial with the highest recent return."""
+    trials: dict[str, list[ProgressRow]] = {}
+    for row in rows:
+        trials.setdefault(row.trial, []).append(row)
+
+    def quality(trial: str) -> float:
+        recent = recent_return(trials[trial])
+        return -math.inf if math.isnan(recent) else recent
+
+    return max(trials, key=quality)
 
 
 def switch_iteration(rows: Iterable[ProgressRow]) -> int | None:

@@ -1,7 +1,7 @@
 """Every hyperparameter of training, once, each with its meaning.
 
-The command line of ``python -m training.train`` is derived from :class:`Recipe`; the network and the
-observation pipeline that a published policy's manifest describes are read off it.
+The command line of ``python -m training.train`` is derived from :class:`Recipe`. The network and
+the observation pipeline that a published policy's manifest describes are read off it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from training.actions import ActionFilter
+from training.actions import ActionFilter, ActionMapping
 from training.environment import Pipeline
+from training.manifest import PolicyDescription
 from training.network import NetworkShape
 
 
@@ -68,12 +69,12 @@ class Recipe:
     """PPO's clip range for the probability ratio while exploring."""
     gamma: float = 0.99
     """Discount per decision."""
-    lambda_: float = 0.95
+    gae_lambda: float = 0.95
     """Lambda of generalized advantage estimation."""
     vf_loss_coeff: float = 0.5
     """Weight of the value function's loss."""
-    vf_clip_param: float = float("inf")
-    """Clamp of the squared value error; RLlib's default 10 has no gradient past an error of 3.2."""
+    vf_clip_param: float = 1e6
+    """Clamp of the squared value error, out of reach; at RLlib's 10 an error past 3.2 is lost."""
     grad_clip: float = 0.5
     """Largest global norm of the gradient."""
     train_batch_size_per_learner: int = 4096
@@ -95,6 +96,7 @@ class Recipe:
     asha: Annotated[Asha, tyro.conf.Suppress] = field(default_factory=Asha)
     pipeline: Annotated[Pipeline, tyro.conf.Suppress] = field(default_factory=Pipeline)
     network: Annotated[NetworkShape, tyro.conf.Suppress] = field(default_factory=NetworkShape)
+    action_mapping: Annotated[ActionMapping, tyro.conf.Suppress] = "clip_unit_to_bounds"
     action_filter: Annotated[ActionFilter, tyro.conf.Suppress] = field(
         default_factory=lambda: ActionFilter(smooth_alpha=0.2, steer_deadzone=0.05, steer_clip=0.8)
     )
@@ -120,7 +122,7 @@ class Recipe:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("gamma", "lambda_"):
+        for name in ("gamma", "gae_lambda"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in (0, 1]")
         for name in ("entropy_coeff", "finetune_entropy", "finetune_at"):
@@ -136,6 +138,15 @@ class Recipe:
     def phase(self, iteration: int) -> str:
         """The phase that trains iteration ``iteration`` (counted from 1)."""
         return "explore" if iteration <= self.finetune_at else "stabilize"
+
+    def description(self) -> PolicyDescription:
+        """How to run a policy of this recipe."""
+        return PolicyDescription(
+            pipeline=self.pipeline,
+            network=self.network,
+            action_mapping=self.action_mapping,
+            action_filter=self.action_filter,
+        )
 
     def hyperparameters(self) -> dict[str, Any]:
         """The numbers of this recipe that the command line sets, by option name."""

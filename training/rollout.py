@@ -100,7 +100,7 @@ def drive(
         policy: Who drives.
         seed: The track's seed, as ``CarRacing.reset`` takes it.
         max_frames: Stop after this many simulator frames.
-        action_filter: Smoothing of the controls; None takes the policy's own from its manifest.
+        action_filter: Smoothing of the controls; None takes the policy's own.
         film_fps: Pictures per second of simulated time, with ``shoot``.
         shoot: Gets every picture of the film as it is taken.
         on_decision: Gets the number of simulator frames driven, after each decision.
@@ -110,7 +110,7 @@ def drive(
     """
     if max_frames < 1:
         raise ValueError(f"max_frames is {max_frames}; it must be at least 1")
-    pipeline = policy.manifest.pipeline
+    pipeline = policy.description.pipeline
     each_frame: FrameWrapper | None = None
     if shoot is not None:
         fps, take = film_fps or SIMULATOR_FPS, shoot
@@ -122,7 +122,7 @@ def drive(
         each_frame=each_frame,
         render_mode="rgb_array" if shoot is not None else None,
     )
-    controls_filter = (action_filter or policy.manifest.action_filter).start()
+    controls_filter = (action_filter or policy.description.action_filter).start()
     actions: list[NDArray[np.float32]] = []
     rewards: list[float] = []
     frames = 0

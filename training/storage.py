@@ -111,10 +111,12 @@ class Storage:
         found = self.filesystem.get_file_info(self.at(relative)).type
         return bool(found != fs.FileType.NotFound)
 
+    def delete_folder(self, relative: str) -> None:
+        """Delete a folder and everything in it."""
+        self.filesystem.delete_dir(self.at(relative))
+
     def copy_folder(self, source: str, relative: str, *, source_filesystem: fs.FileSystem) -> None:
-        """Copy a folder's files to ``relative``, which is emptied first where it exists."""
-        if self.exists(relative):
-            self.filesystem.delete_dir(self.at(relative))
+        """Copy a folder's files to ``relative``, from this filesystem or another."""
         self.filesystem.create_dir(self.at(relative), recursive=True)
         fs.copy_files(
             source,

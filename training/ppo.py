@@ -1,0 +1,99 @@
+"""RLlib's PPO, set up from a recipe and a share of the cluster."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import gymnasium as gym
+from ray import tune
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune.registry import register_env
+
+from training.actions import MapActions
+from training.environment import make_env
+from training.recipe import Choice, LogUniform, Recipe
+from training.resources import Resources
+from training.rl_module import module_spec
+from training.stabilization import StabilizationCallback
+
+ENV_NAME = "carracing_pixels"
+
+
+def make_training_env(recipe: Recipe, _: Any = None) -> gym.Env[Any, Any]:
+    """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
+    return MapActions(make_env(recipe.pipeline), recipe.action_mapping)
+
+
+def search_space(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's search ranges as Tune takes them, by hyperparameter."""
+    space: dict[str, Any] = {}
+    for name, domain in recipe.search.items():
+        match domain:
+            case LogUniform(low, high):
+                space[name] = tune.loguniform(low, high)
+            case Choice(values):
+                space[name] = tune.choice(list(values))
+    return space
+
+
+def build_config(
+    recipe: Recipe, resources: Resources, *, seed: int | None = None, searching: bool = False
+) -> PPOConfig:
+    """PPO for one trial, or for every trial of a search.
+
+    Args:
+        recipe: What to train with.
+        resources: What a trial takes of the cluster.
+        seed: Of environments, sampling and initial weights.
+        searching: Put the recipe's search ranges in place of its defaults.
+    """
+    register_env(ENV_NAME, functools.partial(make_training_env, recipe))
+    training: dict[str, Any] = {
+        "lr": recipe.lr,
+        "entropy_coeff": recipe.entropy_coeff,
+        "train_batch_size_per_learner": recipe.train_batch_size_per_learner,
+        "minibatch_size": recipe.minibatch_size,
+        "num_epochs": recipe.num_epochs,
+    }
+    if searching:
+        training |= search_space(recipe)
+    return (
+        PPOConfig()
+        .environment(
+            ENV_NAME,
+            # The mapping from network outputs to controls is the environment's outermost wrapper.
+            normalize_actions=False,
+            clip_actions=False,
+        )
+        .env_runners(
+            num_env_runners=resources.num_env_runners,
+            num_cpus_per_env_runner=resources.cpus_per_env_runner,
+            num_envs_per_env_runner=recipe.num_envs_per_env_runner,
+            rollout_fragment_length="auto",
+        )
+        # PPO's sampling and learning alternate, so a learner process of its own gains nothing.
+        .learners(
+            num_learners=0,
+            num_cpus_per_learner=resources.main_cpus,
+            num_gpus_per_learner=resources.gpus_per_trial,
+        )
+        .resources(num_cpus_for_main_process=resources.main_cpus)
+        .fault_tolerance(restart_failed_env_runners=True)
+        .rl_module(rl_module_spec=module_spec(recipe.description()))
+        .training(
+            **training,
+            gamma=recipe.gamma,
+            lambda_=recipe.gae_lambda,
+            clip_param=recipe.clip_param,
+            vf_loss_coeff=recipe.vf_loss_coeff,
+            vf_clip_param=recipe.vf_clip_param,
+            grad_clip=recipe.grad_clip,
+            # The clip range alone bounds the step: RLlib does not checkpoint its KL coefficient,
+            # so a resumed run would not continue the one that was interrupted.
+            use_kl_loss=False,
+            kl_coeff=0.0,
+        )
+        .callbacks(functools.partial(StabilizationCallback, recipe))
+        .debugging(seed=seed, log_level="WARN")
+    )

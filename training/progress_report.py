@@ -1,0 +1,108 @@
+"""While training runs: one line per iteration for people, and the run's aggregate table."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from training.progress import ProgressError, ProgressRow, read_progress, write_progress
+from training.recipe import Recipe
+from training.storage import Storage
+from training.store import progress_file
+
+logger = logging.getLogger(__name__)
+
+_REMOTE_WRITE_INTERVAL_S = 10.0
+
+
+class ProgressReport(Callback):  # type: ignore[misc]
+    """Prints and stores the progress of all trials of a run."""
+
+    def __init__(self, root: str, run: str, recipe: Recipe) -> None:
+        self._root = root
+        self._file = progress_file(run)
+        self._recipe = recipe
+        self._rows: dict[tuple[str, int], ProgressRow] = {}
+        self._written_at = 0.0
+
+    def setup(self, **_: Any) -> None:
+        """Take up the table that an interrupted run left behind."""
+        storage = Storage.open(self._root)
+        try:
+            rows = read_progress(storage.read(self._file))
+        except FileNotFoundError:
+            return
+        except ProgressError as error:
+            logger.warning("%s is started anew: %s", self._file, error)
+            return
+        self._rows = {(row.trial, row.iteration): row for row in rows}
+
+    @property
+    def rows(self) -> list[ProgressRow]:
+        """Every row so far, by trial and iteration."""
+        return [self._rows[key] for key in sorted(self._rows)]
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Record a row, print its line, and store the table."""
+        del iteration, trials
+        row = ProgressRow(
+            trial=trial.trial_id,
+            iteration=int(result["training_iteration"]),
+            phase=result["phase"],
+            env_steps=int(result["num_env_steps_sampled_lifetime"]),
+            return_min=float(result["return_min"]),
+            return_mean=float(result["return_mean"]),
+            return_max=float(result["return_max"]),
+            lr=float(result["lr"]),
+            entropy_coeff=float(result["entropy_coeff"]),
+            clip_param=float(result["clip_param"]),
+            seconds=float(result["time_total_s"]),
+        )
+        # A resumed trial repeats the iterations since its checkpoint; the repeated rows hold.
+        for key in [key for key in self._rows if key[0] == row.trial and key[1] >= row.iteration]:
+            del self._rows[key]
+        self._rows[row.trial, row.iteration] = row
+        print(self._line(row, float(result["time_this_iter_s"])), flush=True)
+        self._store()
+
+    def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
+        """Store the whole table."""
+        del trials
+        self._store(now=True)
+
+    def _line(self, row: ProgressRow, seconds: float) -> str:
+        previous = self._rows.get((row.trial, row.iteration - 1))
+        steps = row.env_steps - (previous.env_steps if previous else 0)
+        left = (self._recipe.max_iters - row.iteration) * seconds
+        return (
+            f"{row.trial}  iteration {row.iteration:4d}/{self._recipe.max_iters}  {row.phase:9s}  "
+            f"return {row.return_mean:7.1f} ({row.return_min:.1f} to {row.return_max:.1f})  "
+            f"{steps / seconds:6.0f} steps/s  {_duration(left)} left"
+        )
+
+    def _store(self, *, now: bool = False) -> None:
+        storage = Storage.open(self._root)
+        remote = storage.root != storage.path
+        if remote and not now and time.monotonic() - self._written_at < _REMOTE_WRITE_INTERVAL_S:
+            return
+        if not self._rows:
+            return
+        try:
+            storage.write(self._file, write_progress(self.rows))
+        except OSError:
+            logger.exception("%s could not be written; the next iteration tries again", self._file)
+        self._written_at = time.monotonic()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s"

@@ -1,0 +1,124 @@
+"""Checkpoint → published policy, as training goes; and the best checkpoint kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+from ray.tune import Callback, Checkpoint
+from ray.tune.experiment import Trial
+
+from training.checkpoint import load_actor
+from training.manifest import Manifest
+from training.policy import weights_to_bytes
+from training.storage import Storage
+from training.store import PolicyRef, PolicyStore, describe_files, run_folder
+
+logger = logging.getLogger(__name__)
+
+BEST_CHECKPOINT = "best_checkpoint_"
+"""Prefix of the folder beside a trial's checkpoints that holds its best one."""
+
+
+def git_revision() -> str | None:
+    """The commit that is running: ``CARRACING_GIT_REVISION``, else what git says, else None."""
+    if revision := os.environ.get("CARRACING_GIT_REVISION"):
+        return revision
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(  # noqa: S603
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+class PublishingCallback(Callback):  # type: ignore[misc]
+    """Publishes every checkpoint of every trial, and keeps a copy of each trial's best one."""
+
+    def __init__(self, root: str, run: str, recipe_name: str) -> None:
+        self._root = root
+        self._run = run
+        self._recipe_name = recipe_name
+        self._best: dict[str, float] = {}
+        self._published: dict[str, PolicyRef] = {}
+
+    def get_state(self) -> dict[str, Any]:
+        """What a resumed run needs: each trial's best return and newest policy."""
+        return {"best": self._best, "published": self._published}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up where :meth:`get_state` left off."""
+        self._best = state["best"]
+        self._published = state["published"]
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **_: Any
+    ) -> None:
+        """Publish; a failure is reported, and training goes on to its next checkpoint."""
+        del iteration, trials
+        try:
+            self._publish(trial, checkpoint)
+            self._keep_if_best(trial, checkpoint)
+        except OSError:
+            logger.exception("the checkpoint of trial %s could not be published", trial.trial_id)
+
+    def promote(self, trial: str) -> PolicyRef | None:
+        """Make a trial's newest policy the latest of the store; None where it has none."""
+        ref = self._published.get(trial)
+        if ref is not None:
+            self._store().promote(ref)
+        return ref
+
+    def _store(self) -> PolicyStore:
+        return PolicyStore.open(self._root)
+
+    def _publish(self, trial: Trial, checkpoint: Checkpoint) -> None:
+        with checkpoint.as_directory() as folder:
+            actor, description = load_actor(Path(folder))
+        weights = weights_to_bytes(actor)
+        files = describe_files(weights)
+        result = trial.last_result
+        iteration = int(result["training_iteration"])
+        mean_return = float(result["return_mean"])
+        digest = next(iter(files.values())).sha256
+        manifest = Manifest(
+            version=f"{self._run}-{iteration:06d}-{digest[:8]}",
+            recipe=self._recipe_name,
+            run=self._run,
+            trial=trial.trial_id,
+            iteration=iteration,
+            phase=result["phase"],
+            env_steps=int(result["num_env_steps_sampled_lifetime"]),
+            mean_return=None if math.isnan(mean_return) else mean_return,
+            git_revision=git_revision(),
+            created_at=datetime.now(UTC),
+            files=files,
+            **{name: getattr(description, name) for name in type(description).model_fields},
+        )
+        self._published[trial.trial_id] = self._store().publish(manifest, weights)
+        logger.info("published %s", manifest.version)
+
+    def _keep_if_best(self, trial: Trial, checkpoint: Checkpoint) -> None:
+        mean_return = float(trial.last_result["return_mean"])
+        if math.isnan(mean_return) or mean_return <= self._best.get(trial.trial_id, -math.inf):
+            return
+        storage = Storage.open(self._root)
+        folder = f"{run_folder(self._run)}/{trial.trial_id}"
+        kept = f"{BEST_CHECKPOINT}{trial.last_result['training_iteration']:06d}"
+        storage.copy_folder(
+            checkpoint.path,
+            f"{folder}/{kept}",
+            source_filesystem=checkpoint.filesystem or fs.LocalFileSystem(),
+        )
+        self._best[trial.trial_id] = mean_return
+        for name in storage.folders(folder):
+            if name.startswith(BEST_CHECKPOINT) and name != kept:
+                storage.delete_folder(f"{folder}/{name}")

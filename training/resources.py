@@ -1,0 +1,117 @@
+"""How much of the cluster a trial takes, and how many trials run side by side."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+logger = logging.getLogger(__name__)
+
+# (main process, env runner) in CPUs. Sampling and learning alternate, so where cores are scarce
+# the learner borrows the runners' and reserves next to nothing.
+_SHARES = (1.0, 1.0)
+_SMALL_CLUSTER_CPUS = 4
+_SMALL_CLUSTER_SHARES = (0.1, 0.9)
+
+
+class NoResourcesError(Exception):
+    """The cluster did not bring up what training was told to use."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each trial takes."""
+
+    num_env_runners: int
+    cpus_per_env_runner: float
+    main_cpus: float
+    """CPUs of the process that learns (besides its GPU)."""
+    gpus_per_trial: float
+    max_concurrent_trials: int
+
+
+def plan(
+    *,
+    cpus: float,
+    gpus: float,
+    trials: int,
+    num_env_runners: int,
+    max_concurrent_trials: int | None = None,
+) -> Resources:
+    """Share a cluster between trials.
+
+    As many trials run side by side as hold with all their env runners. A search whose cluster
+    holds only one gives up env runners until two hold: asynchronous successive halving cannot
+    stop a trial that runs alone.
+
+    Args:
+        cpus: Of the whole cluster, at least 1.
+        gpus: Of the whole cluster.
+        trials: To be run in all.
+        num_env_runners: Wanted per trial.
+        max_concurrent_trials: At most this many side by side; None for as many as hold.
+    """
+    small = cpus <= _SMALL_CLUSTER_CPUS
+    main_cpus, runner_cpus = _SMALL_CLUSTER_SHARES if small else _SHARES
+    limit = min(trials, max_concurrent_trials or trials)
+    wanted = min(limit, 2)
+    # The sums of tenths are compared with a margin for their rounding.
+    runners = int((cpus / wanted - main_cpus) / runner_cpus + 1e-6)
+    runners = max(1, min(num_env_runners, runners))
+    concurrent = int(cpus / (main_cpus + runners * runner_cpus) + 1e-6)
+    concurrent = max(1, min(limit, concurrent))
+    return Resources(
+        num_env_runners=runners,
+        cpus_per_env_runner=runner_cpus,
+        main_cpus=main_cpus,
+        gpus_per_trial=min(1.0, gpus / concurrent),
+        max_concurrent_trials=concurrent,
+    )
+
+
+def wait_for_cluster(num_gpus: float | None, *, timeout_s: float = 1800.0) -> tuple[float, float]:
+    """Wait until the cluster has CPUs and the GPUs that were asked for.
+
+    A cluster that autoscales from zero shows neither at first, so they are requested.
+
+    Args:
+        num_gpus: GPUs to wait for; None takes what is there once there is a CPU.
+        timeout_s: How long to wait.
+
+    Returns:
+        CPUs and GPUs of the cluster.
+
+    Raises:
+        NoResourcesError: They did not appear in time; the message says what there is.
+    """
+    wanted_gpus = num_gpus or 0.0
+    deadline = time.monotonic() + timeout_s
+    asked = False
+    while True:
+        found = ray.cluster_resources()
+        cpus, gpus = found.get("CPU", 0.0), found.get("GPU", 0.0)
+        if cpus >= 1 and gpus >= wanted_gpus:
+            return cpus, gpus if num_gpus is None else wanted_gpus
+        if not asked:
+            logger.info(
+                "waiting for the cluster: it has %g CPUs and %g GPUs, "
+                "training needs at least 1 and %g",
+                cpus,
+                gpus,
+                wanted_gpus,
+            )
+            request_resources(
+                bundles=[{"CPU": 1, "GPU": wanted_gpus} if wanted_gpus else {"CPU": 1}]
+            )
+            asked = True
+        if time.monotonic() > deadline:
+            raise NoResourcesError(
+                f"after {timeout_s:g} s the cluster has {cpus:g} CPUs and {gpus:g} GPUs; training "
+                f"was told to use {wanted_gpus:g} GPUs: start a node that has them, "
+                "or pass --num-gpus 0"
+            )
+        time.sleep(1.0)

@@ -1,0 +1,124 @@
+"""A run in storage: start it, resume it, or refuse to mix it up with another."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pyarrow import fs
+
+from training.storage import Storage
+from training.store import run_folder
+
+ResumeMode = Literal["auto", "never", "must"]
+
+SETTINGS_FILE = "run.json"
+_POLICIES = "policies"
+_TUNE_STATE = "experiment_state-"
+
+
+class RunError(Exception):
+    """A run that cannot be started or resumed as asked; the message says what would work."""
+
+
+def default_run_name(recipe_name: str, environ: Mapping[str, str] | None = None) -> str:
+    """A name for a run.
+
+    In an Anyscale job it is the job's id, which a retry of the job shares and another submission
+    does not, so that a retry resumes. Elsewhere it is the recipe's name and the time.
+    """
+    environ = os.environ if environ is None else environ
+    job = environ.get("ANYSCALE_HA_JOB_ID") or environ.get("ANYSCALE_JOB_ID")
+    if job:
+        return job
+    return f"{recipe_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+class Run:
+    """One run's folder below a storage root."""
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage = storage
+        self.name = name
+        self.folder = run_folder(name)
+
+    @property
+    def path(self) -> str:
+        """The run's folder as its filesystem names it."""
+        return self.storage.at(self.folder)
+
+    @property
+    def address(self) -> str:
+        """The run's folder as a person would write it."""
+        return f"{self.storage.root}/{self.folder}"
+
+    def prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
+        """Decide how to begin, and keep the settings for the next time.
+
+        Args:
+            settings: What decides what is trained, ready for JSON.
+            resume: ``auto`` resumes where there is something to resume, ``never`` and ``must``
+                insist on one or the other.
+            restart: Begin again; policies that were published stay.
+
+        Returns:
+            Whether to resume.
+
+        Raises:
+            RunError: The run is there and must not be, or the reverse, or has other settings.
+        """
+        found = self._has_state()
+        if restart:
+            self._clear()
+            found = False
+        if found and resume == "never":
+            raise RunError(
+                f"run {self.name!r} is in {self.address} already; choose another --run-name, "
+                "--resume auto to continue it, or --restart to begin again"
+            )
+        if not found and resume == "must":
+            raise RunError(f"there is no run to resume in {self.address}; it must have that name")
+        if found:
+            self._refuse_other(settings)
+        else:
+            self.write_json(SETTINGS_FILE, settings)
+        return found
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON document into the run's folder."""
+        self.storage.write(f"{self.folder}/{name}", json.dumps(content, indent=2).encode())
+
+    def _has_state(self) -> bool:
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        return any(
+            info.base_name.startswith(_TUNE_STATE)
+            for info in self.storage.filesystem.get_file_info(selector)
+        )
+
+    def _refuse_other(self, settings: dict[str, Any]) -> None:
+        try:
+            before = json.loads(self.storage.read(f"{self.folder}/{SETTINGS_FILE}"))
+        except FileNotFoundError:
+            return
+        now = json.loads(json.dumps(settings))
+        changed = [
+            f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if changed:
+            raise RunError(
+                f"run {self.name!r} was started with other settings: {'; '.join(changed)}. "
+                "Resume it with the same ones, or choose another --run-name or --restart"
+            )
+
+    def _clear(self) -> None:
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        for info in self.storage.filesystem.get_file_info(selector):
+            if info.type == fs.FileType.File:
+                self.storage.filesystem.delete_file(info.path)
+            elif info.base_name != _POLICIES:
+                self.storage.filesystem.delete_dir(info.path)

@@ -1,0 +1,181 @@
+"""Train a policy: recipe → Tune → published policies.
+
+    python -m training.train --skip-asha --max-iters 20 --finetune-at 10
+
+The same command with the same ``--run-name`` continues a run that was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import ray
+import tyro
+
+from training.progress import ProgressRow, best_trial, recent_return
+from training.progress_report import ProgressReport
+from training.publishing import PublishingCallback
+from training.recipe import RECIPES, Recipe
+from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
+from training.run import ResumeMode, Run, RunError, default_run_name
+from training.storage import Storage, StorageError, choose_root
+from training.tuning import Outcome, TrialsFailedError, tune_trials
+
+_PROGRAM = "python -m training.train"
+BEST_CONFIG_FILE = "best_config.json"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out. None of this changes what a trial learns from."""
+
+    results_dir: str | None = None
+    """Storage root: a path, s3://… or gs://…; else CARRACING_STORAGE, else
+    $ANYSCALE_ARTIFACT_STORAGE/carracing-ppo, else /mnt/cluster_storage/carracing-ppo where that is
+    mounted, else ./results."""
+    run_name: str | None = None
+    """Name of the run; the same name resumes it. Else the Anyscale job's id, or recipe and time."""
+    skip_asha: bool = False
+    """Train one trial with the recipe's own hyperparameters instead of searching."""
+    seed: int = 0
+    """Seed of environments, sampling, initial weights and the search."""
+    num_gpus: float | None = None
+    """GPUs to wait for and use; else those that the cluster shows at the start."""
+    max_concurrent_trials: int | None = None
+    """Most trials side by side; else as many as the cluster holds."""
+    resume: ResumeMode = "auto"
+    """auto continues a run of that name, never refuses to, must insists on it."""
+    restart: bool = False
+    """Begin a run of that name again; its published policies stay."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Train a CarRacing-v3 driver from pixels with PPO, and publish its policies."""
+
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    recipe_name: Annotated[str, tyro.conf.arg(name="recipe")] = "published"
+    """Which recipe's values the options below start from."""
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command for these arguments; prints a message and exits where they are wrong."""
+    # The recipe's name decides the defaults of the options, so it is read before them.
+    first = argparse.ArgumentParser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", choices=sorted(RECIPES), default="published")
+    name = first.parse_known_args(arguments)[0].recipe
+    return tyro.cli(
+        Command,
+        args=arguments,
+        default=Command(RunOptions(), RECIPES[name], name),
+        prog=_PROGRAM,
+    )
+
+
+def train(command: Command) -> None:
+    """Carry out a run to its end.
+
+    Raises:
+        RunError, StorageError, NoResourcesError: It cannot be begun as asked.
+        TrialsFailedError: A trial failed for good.
+    """
+    options, recipe = command.options, command.recipe
+    run = Run(
+        Storage.open(choose_root(options.results_dir)),
+        options.run_name or default_run_name(command.recipe_name),
+    )
+    trials = 1 if options.skip_asha else recipe.num_samples
+    settings = {
+        "recipe": command.recipe_name,
+        "trials": trials,
+        "seed": options.seed,
+        **recipe.hyperparameters(),
+    }
+    resume = run.prepare(settings, resume=options.resume, restart=options.restart)
+    _say(f"{'resuming' if resume else 'starting'} run {run.name} in {run.address}")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    cpus, gpus = wait_for_cluster(options.num_gpus)
+    resources = plan(
+        cpus=cpus,
+        gpus=gpus,
+        trials=trials,
+        num_env_runners=recipe.num_env_runners,
+        max_concurrent_trials=options.max_concurrent_trials,
+    )
+    _say(_describe(resources, trials, cpus, gpus))
+    report = ProgressReport(run.storage.root, run.name, recipe)
+    publishing = PublishingCallback(run.storage.root, run.name, command.recipe_name)
+    outcome = tune_trials(
+        run,
+        recipe,
+        resources,
+        trials=trials,
+        seed=options.seed,
+        callbacks=[report, publishing],
+        resume=resume,
+    )
+    if outcome.interrupted:
+        _say(f"interrupted; --run-name {run.name} with the same options continues it")
+        return
+    _conclude(run, outcome, report.rows, publishing)
+
+
+def _conclude(
+    run: Run, outcome: Outcome, rows: Sequence[ProgressRow], publishing: PublishingCallback
+) -> None:
+    """Name the best trial, make its newest policy the latest, and say what to do next."""
+    best = best_trial(rows)
+    score = recent_return([row for row in rows if row.trial == best])
+    run.write_json(
+        BEST_CONFIG_FILE,
+        {"trial": best, "recent_return": score, "config": outcome.hyperparameters[best]},
+    )
+    ref = publishing.promote(best)
+    _say(
+        f"best trial {best}: mean return {score:.1f} over its last iterations "
+        "(unscaled, of sampled actions in training)"
+    )
+    if ref is not None:
+        _say(
+            f"its newest policy is {ref.version}\n"
+            f"evaluate it:  python -m training.evaluate --checkpoint {run.storage.root} "
+            f"--episodes 10 --progress-csv {run.address}/progress.csv\n"
+            f"serve it:     CARRACING_STORAGE={run.storage.root} python -m app.local"
+        )
+    outcome.raise_failures()
+
+
+def _describe(resources: Resources, trials: int, cpus: float, gpus: float) -> str:
+    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else "the CPU"
+    return (
+        f"{trials} trial{'s' if trials > 1 else ''}, {resources.max_concurrent_trials} side by "
+        f"side; each samples with {resources.num_env_runners} env runners and learns on {device} "
+        f"(the cluster has {cpus:g} CPUs and {gpus:g} GPUs)"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command line."""
+    # Tune's own reporting draws tables; this project prints a line per iteration instead.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        train(parse(arguments))
+    except (RunError, StorageError, NoResourcesError, TrialsFailedError, ValueError) as error:
+        raise SystemExit(f"{_PROGRAM}: {error}") from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

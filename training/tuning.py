@@ -1,0 +1,117 @@
+"""Tune, set up for this project: which trials run, when they stop, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.rllib.algorithms.ppo import PPO
+from ray.tune import Callback, CheckpointConfig
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import BasicVariantGenerator
+from ray.tune.tune_config import ResumeConfig
+
+from training.ppo import build_config
+from training.recipe import Recipe
+from training.resources import Resources
+from training.run import Run
+from training.store import RUNS
+
+METRIC = "env_runners/episode_return_mean"
+"""What trials are compared by: mean return of the latest sampled episodes, as RLlib scales it."""
+
+_MAX_FAILURES = 5
+"""A trial goes on from its checkpoint this often after losing a process or a (spot) node."""
+
+
+class TrialsFailedError(Exception):
+    """Trials that failed for good; the message names them and their errors."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run's trials ended."""
+
+    hyperparameters: dict[str, dict[str, Any]]
+    """By trial: the values of what the recipe searches."""
+    failures: dict[str, str]
+    """By trial: why it failed."""
+    interrupted: bool
+    """Whether some trial has not ended, because the run was told to stop."""
+
+    def raise_failures(self) -> None:
+        """Raise TrialsFailedError if a trial failed."""
+        if self.failures:
+            raise TrialsFailedError(
+                "; ".join(f"trial {trial} failed: {why}" for trial, why in self.failures.items())
+            )
+
+
+def tune_trials(
+    run: Run,
+    recipe: Recipe,
+    resources: Resources,
+    *,
+    trials: int,
+    seed: int,
+    callbacks: Sequence[Callback],
+    resume: bool,
+) -> Outcome:
+    """Run a run's trials, or go on with them, until they end or SIGINT comes.
+
+    A single trial uses the recipe's own values; several search its ranges.
+    """
+    searching = trials > 1
+    config = build_config(recipe, resources, seed=seed, searching=searching)
+    scheduler = ASHAScheduler(
+        time_attr="training_iteration",
+        max_t=recipe.max_iters,
+        grace_period=min(recipe.asha.grace_period, recipe.max_iters),
+        reduction_factor=recipe.asha.reduction_factor,
+    )
+    analysis = tune.run(
+        PPO,
+        name=run.name,
+        storage_path=run.storage.at(RUNS),
+        storage_filesystem=run.storage.filesystem,
+        config=config.to_dict(),
+        num_samples=trials,
+        metric=METRIC,
+        mode="max",
+        scheduler=scheduler if searching else None,
+        search_alg=BasicVariantGenerator(
+            random_state=seed, max_concurrent=resources.max_concurrent_trials
+        ),
+        stop={"training_iteration": recipe.max_iters},
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=recipe.keep_checkpoints,
+            checkpoint_frequency=recipe.checkpoint_every,
+            checkpoint_at_end=True,
+        ),
+        max_failures=_MAX_FAILURES,
+        raise_on_failed_trial=False,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+        callbacks=list(callbacks),
+        resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume else None,
+        verbose=0,
+    )
+    return Outcome(
+        hyperparameters={
+            trial.trial_id: {name: _value(trial.config, name) for name in recipe.search}
+            for trial in analysis.trials
+        },
+        failures={
+            trial.trial_id: str(trial.get_error() or "it gave no reason")
+            for trial in analysis.trials
+            if trial.status == Trial.ERROR
+        },
+        interrupted=any(not trial.is_finished() for trial in analysis.trials),
+    )
+
+
+def _value(config: dict[str, Any], name: str) -> Any:
+    """A hyperparameter of a trial; RLlib keeps some of them under a private name."""
+    return config[name] if name in config else config[f"_{name}"]
