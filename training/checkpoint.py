@@ -34,7 +34,7 @@ def load_actor(folder: Path) -> tuple[Actor, PolicyDescription]:
     if not is_checkpoint(folder):
         raise NotACheckpointError(f"{folder} is not an RLlib checkpoint: it has no {_MODULE}")
     try:
-        module = RLModule.from_checkpoint(folder / _MODULE)
+        module = RLModule.from_checkpoint((folder / _MODULE).resolve())
     except (OSError, EOFError, ValueError, RuntimeError, KeyError) as error:
         raise NotACheckpointError(f"{folder} is not a whole checkpoint: {error}") from error
     if not isinstance(module, DrivingModule):

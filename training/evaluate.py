@@ -58,11 +58,11 @@ class EvaluateOptions:
     """Width of the film in pixels."""
     smooth_alpha: float | None = None
     """Weight of a new action in the exponential average; 1 is no smoothing. Else the policy's own,
-    0.2 for the published recipe."""
+    0.2 for the recipe published."""
     steer_deadzone: float | None = None
-    """Steering smaller than this becomes 0. Else the policy's own, 0.05 for the published recipe."""
+    """Steering smaller than this becomes 0. Else the policy's own, 0.05 for published."""
     steer_clip: float | None = None
-    """Largest steering. Else the policy's own, 0.8 for the published recipe."""
+    """Largest steering. Else the policy's own, 0.8 for the recipe published."""
     seed: int = 0
     """Seed of the first track."""
     film: bool = True
@@ -94,8 +94,8 @@ def load_policy(source: str) -> Policy:
     """Load a policy from a published folder, an RLlib checkpoint, or a storage root.
 
     Raises:
-        NoPolicyError, BrokenPolicyError, NotACheckpointError, StorageError, OSError: It is not there
-            or not whole; the message says which.
+        NoPolicyError, BrokenPolicyError, NotACheckpointError, StorageError, OSError: It is not
+            there or not whole; the message says which.
     """
     folder = Path(source)
     if (folder / MANIFEST_FILE).is_file():
@@ -124,16 +124,17 @@ def drive_episodes(policy: Policy, options: EvaluateOptions) -> list[Episode]:
     )
     episodes: list[Episode] = []
     with tqdm(total=options.episodes * options.max_steps, unit="frame", leave=False) as bar:
-        for seed in range(options.seed, options.seed + options.episodes):
-            start = (seed - options.seed) * options.max_steps
+        for index in range(options.episodes):
+            seed = options.seed + index
+            bar.update(index * options.max_steps - bar.n)
             episode = drive(
                 policy,
                 seed,
                 max_frames=options.max_steps,
                 action_filter=action_filter,
                 film_fps=options.fps,
-                shoot=film.add if film else None,
-                on_decision=lambda frames, start=start: bar.update(start + frames - bar.n),
+                shoot=None if film is None else film.add,
+                on_frames=bar.update,
             )
             episodes.append(episode)
             lap = ", lap finished" if episode.lap_finished else ""

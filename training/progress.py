@@ -69,11 +69,11 @@ def read_progress(content: bytes) -> list[ProgressRow]:
         raise ProgressError(f"it is not UTF-8 text: {error}") from error
     reader = csv.DictReader(io.StringIO(text))
     columns = reader.fieldnames or []
-    ours = "return_mean" in columns
+    ours = all(name in columns for name in COLUMNS)
     if not ours and "training_iteration" not in columns:
         raise ProgressError(
-            "it has neither a return_mean column (a run's table) "
-            "nor a training_iteration column (a trial's table)"
+            f"it has neither the columns of a run's table ({', '.join(COLUMNS)}) "
+            "nor training_iteration, as a trial's table has"
         )
     rows: list[ProgressRow] = []
     for number, record in enumerate(reader, start=2):

@@ -92,7 +92,7 @@ def drive(
     action_filter: ActionFilter | None = None,
     film_fps: float | None = None,
     shoot: Callable[[Shot], None] | None = None,
-    on_decision: Callable[[int], None] | None = None,
+    on_frames: Callable[[int], object] | None = None,
 ) -> Episode:
     """Drive one track greedily.
 
@@ -103,7 +103,7 @@ def drive(
         action_filter: Smoothing of the controls; None takes the policy's own.
         film_fps: Pictures per second of simulated time, with ``shoot``.
         shoot: Gets every picture of the film as it is taken.
-        on_decision: Gets the number of simulator frames driven, after each decision.
+        on_frames: Gets the number of simulator frames of each decision once it is driven.
 
     Raises:
         ValueError: ``max_frames`` is below 1 or the rate is out of range.
@@ -137,8 +137,8 @@ def drive(
             actions.append(action)
             rewards.append(float(reward))
             frames += info["frames"]
-            if on_decision is not None:
-                on_decision(frames)
+            if on_frames is not None:
+                on_frames(info["frames"])
     finally:
         env.close()  # type: ignore[no-untyped-call]
     return Episode(
