@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 from training.manifest import PolicyDescription
 from training.network import Actor
@@ -35,7 +36,7 @@ def load_actor(folder: Path) -> tuple[Actor, PolicyDescription]:
         raise NotACheckpointError(f"{folder} is not an RLlib checkpoint: it has no {_MODULE}")
     try:
         module = RLModule.from_checkpoint((folder / _MODULE).resolve())
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
         raise NotACheckpointError(f"{folder} is not a whole checkpoint: {error}") from error
     if not isinstance(module, DrivingModule):
         raise NotACheckpointError(f"{folder} holds a {type(module).__name__}, not this project's")

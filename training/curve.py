@@ -34,7 +34,6 @@ def draw_curve(
         finetune_at: Where the switch is marked; None reads it off the rows.
     """
     iterations = [row.iteration for row in rows]
-    means = [row.return_mean for row in rows]
     switch = switch_iteration(rows) if finetune_at is None else finetune_at
     # Figure instead of pyplot: no global state, so several threads can draw.
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -48,24 +47,26 @@ def draw_curve(
         linewidth=0,
         label="min to max",
     )
-    for name, style in (("min", ":"), ("max", "--")):
-        values = [getattr(row, f"return_{name}") for row in rows]
-        axes.plot(iterations, values, style, color="tab:blue", linewidth=0.8, alpha=0.7, label=name)
     # One point, or one between gaps, has no line to be seen by.
     marker = "o" if len(rows) < 30 else None
-    axes.plot(
-        iterations,
-        means,
-        color="tab:blue",
-        linewidth=1.8,
-        marker=marker,
-        markersize=3,
-        label="mean",
-    )
+    for name, style, width in (("min", ":", 0.8), ("max", "--", 0.8), ("mean", "-", 1.8)):
+        axes.plot(
+            iterations,
+            [getattr(row, f"return_{name}") for row in rows],
+            style,
+            color="tab:blue",
+            alpha=1 if name == "mean" else 0.7,
+            linewidth=width,
+            marker=marker,
+            markersize=2 * width,
+            label=name,
+        )
     if switch is not None and 0 < switch <= max(iterations):
         axes.axvline(switch, color="red", linestyle="--", label=f"stabilize after {switch}")
-    if all(math.isnan(mean) for mean in means):
+    if all(math.isnan(row.return_mean) for row in rows):
         axes.text(0.5, 0.5, "no episode has ended yet", ha="center", transform=axes.transAxes)
+    # Iterations whose returns are not known yet count too.
+    axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 0.5)
     axes.set_xlabel("training iteration")
     axes.set_ylabel("return of sampled episodes (unscaled)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

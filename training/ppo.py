@@ -12,6 +12,7 @@ from ray.tune.registry import register_env
 
 from training.actions import MapActions
 from training.environment import make_env
+from training.learner import DrivingLearner
 from training.recipe import Choice, LogUniform, Recipe
 from training.resources import Resources
 from training.rl_module import module_spec
@@ -83,6 +84,7 @@ def build_config(
         .rl_module(rl_module_spec=module_spec(recipe.description()))
         .training(
             **training,
+            learner_class=DrivingLearner,
             gamma=recipe.gamma,
             lambda_=recipe.gae_lambda,
             clip_param=recipe.clip_param,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
@@ -104,8 +105,9 @@ def wait_for_cluster(num_gpus: float | None, *, timeout_s: float = 1800.0) -> tu
                 gpus,
                 wanted_gpus,
             )
+            # One bundle per GPU: several need not be on one node.
             request_resources(
-                bundles=[{"CPU": 1, "GPU": wanted_gpus} if wanted_gpus else {"CPU": 1}]
+                bundles=[{"CPU": 1, "GPU": 1}] * math.ceil(wanted_gpus) or [{"CPU": 1}]
             )
             asked = True
         if time.monotonic() > deadline:

@@ -1,0 +1,39 @@
+# One image for the job and the service: the policy is served by the versions that trained it.
+# Anyscale builds this file from its text alone, without a build context, so nothing local can
+# be copied in; `working_dir` brings the code.
+#
+# CUDA: torch's default wheel is built for CUDA 13.0 and brings its own CUDA libraries; the
+# image's 12.8 toolkit is not used by it. It needs host driver 580 or newer and a GPU of compute
+# capability 7.5 (the T4's) or more. If torch reports that the driver is too old, build on
+# anyscale/ray:2.59.0-py311-cu130: no slim image has CUDA 13.
+FROM anyscale/ray:2.59.0-slim-py311-cu128
+
+# No node has a display; logs appear as they are written.
+ENV PYTHONUNBUFFERED=1 \
+    SDL_VIDEODRIVER=dummy \
+    SDL_AUDIODRIVER=dummy \
+    PYGAME_HIDE_SUPPORT_PROMPT=1 \
+    MPLBACKEND=Agg
+
+# The pins of requirements.txt, except ray: the image's own build stays.
+RUN python -m pip install --no-cache-dir \
+    torch==2.13.0 \
+    gymnasium==1.2.2 \
+    box2d==2.3.10 \
+    pygame==2.6.1 \
+    fastapi==0.165.0 \
+    pydantic-settings==2.16.3 \
+    pillow==13.0.0 \
+    matplotlib==3.11.2 \
+    safetensors==0.8.0 \
+    tyro==1.0.17 \
+    tqdm==4.70.1
+
+# A missing or broken package fails the build, not a node that is already being paid for.
+RUN python -c "\
+import gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
+import fastapi, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
+from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
+from ray.rllib.algorithms.ppo import PPOConfig; \
+assert ray.__version__.startswith('2.59.0'), ray.__version__; \
+gymnasium.make('CarRacing-v3', render_mode='rgb_array').reset(seed=0)"

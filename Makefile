@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+# Needs Python 3.11 and make; everything else goes into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUN := .venv/bin/python
+READY := .venv/.installed
+
+.PHONY: help demo train serve test lint clean
+
+help:
+	@echo "make demo   train a small run in the background and serve what it publishes"
+	@echo "make train  train; options: make train ARGS='--skip-asha --max-iters 100'"
+	@echo "make serve  serve the newest policy; options: make serve ARGS='--port 9000'"
+	@echo "make test   run the tests"
+	@echo "make lint   check formatting, style and types"
+	@echo "make clean  remove the environment and caches, but no results"
+
+demo: $(READY)
+	@$(RUN) -m app.demo $(ARGS)
+
+train: $(READY)
+	@echo "training; Ctrl-C stops it, the same --run-name continues it"
+	@$(RUN) -m training.train $(ARGS)
+
+serve: $(READY)
+	@$(RUN) -m app.local $(ARGS)
+
+test: $(READY)
+	@echo "running the tests (about ten minutes on two cores)"
+	@$(RUN) -m pytest $(ARGS)
+
+lint: $(READY)
+	@echo "checking format, style and types"
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "this project needs Python 3.11, found: $$($(PYTHON) --version 2>&1); set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "making the environment in .venv (once; it downloads PyTorch and Ray)"
+	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $(READY)

@@ -1,0 +1,132 @@
+"""Builders and stores that the tests of several modules share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import pytest
+import torch
+from pyarrow import fs
+
+from training.actions import ActionFilter
+from training.environment import Pipeline
+from training.manifest import Manifest
+from training.network import Actor, ConvLayer, NetworkShape
+from training.policy import Policy, weights_to_bytes
+from training.store import PolicyRef, PolicyStore, PublishedPolicy, describe_files
+
+PIPELINE = Pipeline()
+SMALL_NETWORK = NetworkShape(convolutions=(ConvLayer(4, 8, 4), ConvLayer(4, 4, 2)), hidden=8)
+FIRST_PUBLISHED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class PublishPolicy(Protocol):
+    """Publishes a small policy with random weights; fields of its manifest can be named."""
+
+    def __call__(
+        self, store: PolicyStore, *, iteration: int = 1, run: str = "run-a", **fields: Any
+    ) -> PolicyRef: ...
+
+
+def build_actor(
+    seed: int = 0, shape: NetworkShape = SMALL_NETWORK, *, means: Sequence[float] = ()
+) -> Actor:
+    """An actor with random weights; ``means`` shifts the means of its outputs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        actor = Actor(shape, PIPELINE.size, PIPELINE.stack)
+    head = actor.head[-1]
+    assert isinstance(head, torch.nn.Linear)
+    with torch.no_grad():
+        head.bias[: len(means)] += torch.tensor(means)
+    return actor
+
+
+def build_manifest(
+    weights: bytes, *, iteration: int = 1, run: str = "run-a", **fields: Any
+) -> Manifest:
+    """The manifest of these weights; a later iteration is published later."""
+    files = describe_files(weights)
+    described: dict[str, Any] = {
+        "version": f"{run}-{iteration:06d}-{files['policy.safetensors'].sha256[:8]}",
+        "recipe": "published",
+        "run": run,
+        "trial": "trial-1",
+        "iteration": iteration,
+        "phase": "explore",
+        "env_steps": 4096 * iteration,
+        "mean_return": 12.5,
+        "git_revision": None,
+        "created_at": FIRST_PUBLISHED + timedelta(minutes=iteration),
+        "pipeline": PIPELINE,
+        "network": SMALL_NETWORK,
+        "action_mapping": "clip_unit_to_bounds",
+        "action_filter": ActionFilter(),
+        "files": files,
+    }
+    return Manifest.model_validate(described | fields)
+
+
+def build_policy(actor: Actor | None = None, **fields: Any) -> Policy:
+    """A loaded policy, as if its actor had been published."""
+    weights = weights_to_bytes(actor or build_actor())
+    return Policy.from_published(PublishedPolicy(build_manifest(weights, **fields), weights))
+
+
+@pytest.fixture
+def publish_policy() -> PublishPolicy:
+    def publish(
+        store: PolicyStore, *, iteration: int = 1, run: str = "run-a", **fields: Any
+    ) -> PolicyRef:
+        weights = weights_to_bytes(build_actor(seed=iteration))
+        return store.publish(
+            build_manifest(weights, iteration=iteration, run=run, **fields), weights
+        )
+
+    return publish
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PolicyStore:
+    """An empty store on the disk."""
+    return PolicyStore.open(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="module")
+def s3_bucket() -> Iterator[str]:
+    """The address of a bucket on a server that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "key")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        filesystem, name = fs.FileSystem.from_uri("s3://bucket?allow_bucket_creation=true")
+        filesystem.create_dir(name)
+        yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def any_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty storage root of every kind in turn."""
+    if request.param == "disk":
+        return str(tmp_path / "store")
+    return f"{request.getfixturevalue('s3_bucket')}/{uuid4().hex}"
+
+
+@pytest.fixture
+def any_store(any_root: str) -> PolicyStore:
+    """An empty store on every kind of storage in turn."""
+    return PolicyStore.open(any_root)

@@ -1,0 +1,176 @@
+"""The Anyscale files, read by the real SDK and by Ray Serve's own schemas. No account needed."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyscale.client.openapi_client.models.supportedbaseimagesenum import SUPPORTEDBASEIMAGESENUM
+from anyscale.compute_config.models import ComputeConfig
+from anyscale.job.models import JobConfig
+from anyscale.service.models import ServiceConfig
+from anyscale.utils.runtime_env import zip_local_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+RAY = "ray[rllib,serve]"
+GATEWAY_TIMEOUT_S = 300
+
+# Raised inside Ray Serve's schemas and the SDK's packaging, whose dependencies are newer than they.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),
+]
+
+
+@pytest.fixture
+def job() -> Any:
+    return JobConfig.from_yaml(str(ROOT / "job.yaml"))
+
+
+@pytest.fixture
+def service() -> Any:
+    return ServiceConfig.from_yaml(str(ROOT / "service.yaml"))
+
+
+@pytest.fixture
+def workloads(job: Any, service: Any) -> list[Any]:
+    return [job, service]
+
+
+def dockerfile() -> str:
+    """The Dockerfile without its comments and with its continued lines joined."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return re.sub(r"\\\n\s*", "", text)
+
+
+def base_image() -> str:
+    (image,) = re.findall(r"^FROM (\S+)$", dockerfile(), re.MULTILINE)
+    return str(image)
+
+
+def pins(text: str) -> dict[str, str]:
+    return dict(re.findall(r"([\w.-]+(?:\[[\w,]+\])?)==([\w.]+)", text))
+
+
+def requirements() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    wanted = [line.split("#")[0].strip() for line in lines]
+    found = pins("\n".join(wanted))
+    assert len(found) == sum(map(bool, wanted)), "every requirement is an exact pin"
+    return found
+
+
+def refuse_unknown(model: Any, given: dict[str, Any]) -> None:
+    """Serve ignores a key that it does not know, so a typing error would go unnoticed."""
+    assert set(given) <= set(model.model_fields), model.__name__
+
+
+def test_job_runs_the_training_and_is_retried(job: Any) -> None:
+    assert job.entrypoint.split()[:3] == ["python", "-m", "training.train"]
+    assert job.max_retries > 0
+    assert job.timeout_s > 24 * 3600
+
+
+def test_job_has_the_registered_compute_config(job: Any) -> None:
+    assert job.compute_config == ComputeConfig.from_yaml(str(ROOT / "compute_config.yaml"))
+
+
+def test_training_workers_are_single_t4_nodes_that_prefer_spot(job: Any) -> None:
+    (group,) = job.compute_config.worker_nodes
+    assert group.instance_type == "g4dn.2xlarge"
+    assert group.market_type == "PREFER_SPOT"
+    assert group.min_nodes <= 1 < group.max_nodes
+
+
+def test_no_work_is_scheduled_on_a_head_node(workloads: list[Any]) -> None:
+    for workload in workloads:
+        assert workload.compute_config.head_node.resources == {"CPU": 0}
+
+
+def test_service_asks_for_a_bearer_token(service: Any) -> None:
+    assert service.query_auth_token_enabled is True
+
+
+def test_application_is_what_serve_accepts(service: Any) -> None:
+    from ray.serve import schema
+    from ray.serve.config import AutoscalingConfig
+
+    (application,) = service.applications
+    refuse_unknown(schema.ServeApplicationSchema, application)
+    for deployment in application["deployments"]:
+        refuse_unknown(schema.DeploymentSchema, deployment)
+        refuse_unknown(AutoscalingConfig, deployment["autoscaling_config"])
+        refuse_unknown(schema.RayActorOptionsSchema, deployment["ray_actor_options"])
+        AutoscalingConfig(**deployment["autoscaling_config"])
+
+    built = schema.ServeApplicationSchema(**application)
+    assert built.import_path == "app.main:app"
+    assert [deployment.name for deployment in built.deployments] == ["PolicyServer", "FilmServer"]
+    assert all(deployment.max_queued_requests > 0 for deployment in built.deployments)
+
+
+def test_service_options_are_what_serve_accepts(service: Any) -> None:
+    from ray.serve.schema import HTTPOptionsSchema, LoggingConfig
+
+    refuse_unknown(HTTPOptionsSchema, service.http_options)
+    HTTPOptionsSchema(**service.http_options)
+    assert service.http_options["request_timeout_s"] < GATEWAY_TIMEOUT_S
+    assert LoggingConfig(**service.logging_config).encoding == "JSON"
+
+
+def test_service_nodes_hold_every_replica(service: Any) -> None:
+    deployments = service.applications[0]["deployments"]
+    wanted = sum(
+        d["autoscaling_config"]["max_replicas"] * d["ray_actor_options"]["num_cpus"]
+        for d in deployments
+    )
+    (group,) = service.compute_config.worker_nodes
+    assert group.instance_type == "m5.2xlarge"
+    assert wanted <= group.max_nodes * 8
+
+
+def test_image_is_built_from_the_dockerfile(workloads: list[Any]) -> None:
+    for workload in workloads:
+        assert workload.image_uri is None, "containerfile would win over it without a word"
+        assert (ROOT / workload.containerfile) == ROOT / "Dockerfile"
+
+
+def test_base_image_is_one_of_anyscales_with_our_ray() -> None:
+    known = vars(SUPPORTEDBASEIMAGESENUM).values()
+    assert base_image() in known
+    assert base_image().startswith(f"anyscale/ray:{requirements()[RAY]}-")
+
+
+def test_dockerfile_needs_no_build_context() -> None:
+    assert not re.search(r"^\s*(COPY|ADD)\b", dockerfile(), re.MULTILINE | re.IGNORECASE)
+
+
+def test_dockerfile_installs_exactly_the_requirements_but_ray() -> None:
+    (install,) = re.findall(r"^RUN .*pip install.*$", dockerfile(), re.MULTILINE)
+    wanted = requirements()
+    del wanted[RAY]  # the base image brings it
+    assert pins(install) == wanted
+    assert len(install.split("--no-cache-dir")[1].split()) == len(wanted), "and nothing else"
+
+
+def test_upload_holds_the_code_and_neither_secrets_nor_results(
+    workloads: list[Any], tmp_path: Path
+) -> None:
+    kept = {"training/train.py", "app/main.py", "requirements.txt"}
+    left_out = {".env", ".env.local", ".git/config", ".venv/pyvenv.cfg", "results/run/model"}
+    project = tmp_path / "project"
+    for name in kept | left_out:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+
+    for workload in workloads:
+        assert {".env", ".venv", "results"} <= set(workload.excludes)
+        with (
+            zip_local_dir(str(project), excludes=workload.excludes) as (path, _, _),
+            zipfile.ZipFile(path) as archive,
+        ):
+            assert set(archive.namelist()) == {f"project/{name}" for name in kept}

@@ -1,0 +1,43 @@
+"""A local Ray cluster, and recipes small enough to train in a test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from tests.conftest import SMALL_NETWORK
+from training.recipe import RECIPES, Recipe
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A cluster of two CPUs in this process's name."""
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """The published recipe with a small network and batch: an iteration takes about a second."""
+    return dataclasses.replace(
+        RECIPES["published"],
+        network=SMALL_NETWORK,
+        num_env_runners=1,
+        num_envs_per_env_runner=1,
+        train_batch_size_per_learner=32,
+        minibatch_size=32,
+        num_epochs=1,
+        max_iters=4,
+        finetune_at=2,
+        checkpoint_every=1,
+    )

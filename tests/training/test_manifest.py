@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pydantic
+import pytest
+
+from tests.conftest import build_manifest
+from training.manifest import FORMAT_VERSION, Manifest
+from training.store import describe_files
+
+DIGEST = "0" * 64
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    """A manifest as the JSON document that is stored, with some fields replaced."""
+    described: dict[str, Any] = json.loads(build_manifest(b"weights").model_dump_json())
+    return described | fields
+
+
+def parse(described: dict[str, Any]) -> Manifest:
+    return Manifest.model_validate_json(json.dumps(described))
+
+
+def test_a_manifest_survives_json() -> None:
+    manifest = build_manifest(b"weights")
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+
+
+def test_a_manifest_carries_everything_that_is_needed_to_run_the_policy() -> None:
+    described = document()
+    assert described["format_version"] == FORMAT_VERSION == 1
+    assert described["pipeline"] == {
+        "frame_skip": 4,
+        "size": 84,
+        "stack": 4,
+        "reward_scale": 0.1,
+    }
+    assert described["network"]["padding"] == "same"
+    assert described["network"]["distribution"] == "diagonal_gaussian"
+    assert described["action_mapping"] == "clip_unit_to_bounds"
+    assert set(described["action_filter"]) == {"smooth_alpha", "steer_deadzone", "steer_clip"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "A9", "PPO_carracing_2026-01-01", "v1.2..3", "x" * 128],
+)
+def test_plain_names_are_taken(name: str) -> None:
+    assert parse(document(version=name, run=name, trial=name, recipe=name)).version == name
+
+
+@pytest.mark.parametrize("field", ["version", "run", "trial", "recipe"])
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", ".hidden", "-x", "a/b", "../../x", "a\\b", "a b", "a\n", "a\0", "é", "x" * 129],
+)
+def test_names_that_are_no_safe_path_segment_are_refused(field: str, name: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=field):
+        parse(document(**{field: name}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"format_version": 2}, "format_version"),
+        ({"format_version": 0}, "format_version"),
+        ({"iteration": -1}, "iteration"),
+        ({"env_steps": -1}, "env_steps"),
+        ({"phase": "finetune"}, "phase"),
+        ({"created_at": "2026-01-01T00:00:00"}, "created_at"),
+        ({"action_mapping": "tanh"}, "action_mapping"),
+        ({"surprise": 1}, "surprise"),
+        ({"pipeline": {"size": 0}}, "size is 0"),
+        ({"pipeline": {"surprise": 1}}, "pipeline.surprise"),
+        ({"network": {"convolutions": []}}, "convolutions is empty"),
+        ({"network": {"padding": "valid"}}, "network.padding"),
+        ({"network": {"distribution": "beta"}}, "network.distribution"),
+        ({"action_filter": {"smooth_alpha": 0}}, "smooth_alpha is 0"),
+        ({"files": {}}, "policy.safetensors is missing"),
+        ({"files": {"../../etc/passwd": {"sha256": DIGEST, "size": 1}}}, "files"),
+        ({"files": {"policy.safetensors": {"sha256": "ABC", "size": 1}}}, "sha256"),
+        ({"files": {"policy.safetensors": {"sha256": DIGEST, "size": 0}}}, "size"),
+        ({"files": {"policy.safetensors": {"sha256": DIGEST, "size": 2**40}}}, "size"),
+    ],
+)
+def test_a_document_that_is_no_manifest_is_refused(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=named):
+        parse(document(**fields))
+
+
+def test_no_file_besides_the_weights_can_be_named() -> None:
+    files = document()["files"] | {"../policy.py": {"sha256": DIGEST, "size": 1}}
+    with pytest.raises(pydantic.ValidationError, match=r"policy\.safetensors"):
+        parse(document(files=files))
+
+
+@pytest.mark.parametrize("field", sorted(set(document()) - {"format_version"}))
+def test_a_field_that_is_missing_is_named(field: str) -> None:
+    described = document()
+    del described[field]
+    with pytest.raises(pydantic.ValidationError, match=field):
+        parse(described)
+
+
+def test_a_manifest_does_not_change() -> None:
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        build_manifest(b"weights").iteration = 2  # type: ignore[misc]
+
+
+def test_the_digest_is_the_weights() -> None:
+    manifest = build_manifest(b"weights")
+    assert manifest.digest == describe_files(b"weights")["policy.safetensors"].sha256
+
+
+def test_manifests_are_ordered_by_the_time_of_publishing_then_by_version() -> None:
+    first = build_manifest(b"weights", iteration=1)
+    later = build_manifest(b"weights", iteration=2)
+    twin = build_manifest(b"weights", iteration=1, run="run-b")
+    ordered = sorted([twin, later, first], key=lambda manifest: manifest.order)
+    assert ordered == [first, twin, later]

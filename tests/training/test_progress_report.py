@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from training.progress import read_progress
+from training.progress_report import ProgressReport
+from training.recipe import Recipe
+from training.storage import Storage
+
+
+def result(iteration: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "training_iteration": iteration,
+        "phase": "explore",
+        "num_env_steps_sampled_lifetime": 1000 * iteration,
+        "return_min": -10.0,
+        "return_mean": 20.0 + iteration,
+        "return_max": 90.0,
+        "lr": 2e-4,
+        "entropy_coeff": 0.037,
+        "clip_param": 0.2,
+        "time_total_s": 50.0 * iteration,
+        "time_this_iter_s": 50.0,
+    } | fields
+
+
+def record(report: ProgressReport, iteration: int, trial: str = "t-0", **fields: Any) -> None:
+    report.on_trial_result(0, [], SimpleNamespace(trial_id=trial), result(iteration, **fields))
+
+
+@pytest.fixture
+def report(any_root: str, tiny_recipe: Recipe) -> ProgressReport:
+    return ProgressReport(any_root, "run-a", tiny_recipe)
+
+
+def stored(root: str) -> list[tuple[str, int]]:
+    rows = read_progress(Storage.open(root).read("runs/run-a/progress.csv"))
+    return [(row.trial, row.iteration) for row in rows]
+
+
+def test_one_readable_line_per_iteration(
+    report: ProgressReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(report, 1)
+    record(report, 2)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "iteration    2/4" in second
+    assert "explore" in second
+    assert "22.0 (-10.0 to 90.0)" in second
+    assert "20 steps/s" in second
+    assert "1 min 40 s left" in second
+    assert "iteration    1/4" in first
+
+
+def test_trials_share_one_table(report: ProgressReport, any_root: str) -> None:
+    record(report, 1, "t-1")
+    record(report, 1, "t-0")
+    record(report, 2, "t-1", return_mean=math.nan)
+    report.on_experiment_end([])
+    assert stored(any_root) == [("t-0", 1), ("t-1", 1), ("t-1", 2)]
+
+
+def test_a_resumed_run_goes_on_with_its_table_without_doubles(
+    report: ProgressReport, any_root: str, tiny_recipe: Recipe
+) -> None:
+    for iteration in (1, 2, 3):
+        record(report, iteration)
+    report.on_experiment_end([])
+    resumed = ProgressReport(any_root, "run-a", tiny_recipe)
+    resumed.setup()
+    record(resumed, 2)  # its checkpoint was of iteration 1
+    resumed.on_experiment_end([])
+    assert stored(any_root) == [("t-0", 1), ("t-0", 2)]
+
+
+def test_a_table_that_cannot_be_read_is_started_anew(
+    report: ProgressReport, any_root: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Storage.open(any_root).write("runs/run-a/progress.csv", b"no,table\n1,2\n")
+    report.setup()
+    assert "started anew" in caplog.text
+    record(report, 1)
+    report.on_experiment_end([])
+    assert stored(any_root) == [("t-0", 1)]
+
+
+def test_storage_that_refuses_does_not_stop_training(
+    report: ProgressReport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(Storage, "write", refuse)
+    record(report, 1)
+    report.on_experiment_end([])
+    assert "could not be written" in caplog.text
+    assert [row.iteration for row in report.rows] == [1]

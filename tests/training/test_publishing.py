@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.tune import Checkpoint
+
+from training import publishing
+from training.checkpoint import load_actor
+from training.policy import Policy
+from training.ppo import build_config
+from training.publishing import PublishingCallback, git_revision
+from training.recipe import Recipe
+from training.resources import Resources
+from training.store import PolicyStore
+
+
+@pytest.fixture(scope="module")
+def checkpoint(
+    ray_cluster: None, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:
+    """A real algorithm's checkpoint."""
+    alone = Resources(
+        num_env_runners=0,
+        cpus_per_env_runner=1,
+        main_cpus=1,
+        gpus_per_trial=0,
+        max_concurrent_trials=1,
+    )
+    algorithm = build_config(tiny_recipe, alone, seed=1).build_algo()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    algorithm.save_to_path(str(folder))
+    algorithm.stop()
+    return Checkpoint.from_directory(str(folder))
+
+
+def trial(name: str = "t-0", *, iteration: int = 10, mean_return: float = 50.0) -> Any:
+    """A trial as a Tune callback meets it."""
+    result = {
+        "training_iteration": iteration,
+        "num_env_steps_sampled_lifetime": 4096 * iteration,
+        "return_mean": mean_return,
+        "phase": "explore",
+    }
+    return SimpleNamespace(trial_id=name, last_result=result)
+
+
+def publish(callback: PublishingCallback, checkpoint: Checkpoint, **fields: Any) -> None:
+    callback.on_checkpoint(0, [], trial(**fields), checkpoint)
+
+
+@pytest.fixture
+def callback(any_root: str) -> PublishingCallback:
+    return PublishingCallback(any_root, "run-a", "published")
+
+
+def test_a_checkpoint_becomes_the_latest_policy(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    publish(callback, checkpoint)
+    published = PolicyStore.open(any_root).newest()
+    manifest = published.manifest
+    assert (manifest.run, manifest.trial, manifest.iteration) == ("run-a", "t-0", 10)
+    assert (manifest.mean_return, manifest.env_steps) == (50.0, 40960)
+    assert manifest.version == f"run-a-000010-{manifest.digest[:8]}"
+    actor, description = load_actor(Path(checkpoint.path))
+    observations = np.random.default_rng(1).integers(0, 255, (2, 84, 84, 4), np.uint8)
+    expected = Policy(description, actor, version="x").act(observations)
+    np.testing.assert_array_equal(Policy.from_published(published).act(observations), expected)
+
+
+def test_the_best_checkpoint_is_kept_and_replaced_by_a_better_one(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    storage = PolicyStore.open(any_root).storage
+
+    def kept() -> list[str]:
+        return [n for n in storage.folders("runs/run-a/t-0") if n.startswith("best_checkpoint_")]
+
+    publish(callback, checkpoint, iteration=10, mean_return=50.0)
+    assert kept() == ["best_checkpoint_000010"]
+    publish(callback, checkpoint, iteration=20, mean_return=40.0)
+    assert kept() == ["best_checkpoint_000010"]
+    publish(callback, checkpoint, iteration=30, mean_return=60.0)
+    assert kept() == ["best_checkpoint_000030"]
+    assert storage.exists("runs/run-a/t-0/best_checkpoint_000030/rllib_checkpoint.json")
+
+
+def test_an_unknown_return_is_published_as_unknown_and_is_no_best_one(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    publish(callback, checkpoint, mean_return=math.nan)
+    store = PolicyStore.open(any_root)
+    assert store.newest().manifest.mean_return is None
+    assert store.storage.folders("runs/run-a/t-0") == []
+
+
+def test_storage_that_refuses_does_not_stop_training(
+    callback: PublishingCallback,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(PolicyStore, "publish", refuse)
+    publish(callback, checkpoint)
+    assert "could not be published" in caplog.text
+    assert "no space left" in caplog.text
+
+
+def test_promoting_a_trial_makes_its_newest_policy_the_latest(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    publish(callback, checkpoint, name="t-0", iteration=10)
+    publish(callback, checkpoint, name="t-1", iteration=20)
+    store = PolicyStore.open(any_root)
+    assert store.newest().manifest.trial == "t-1"
+    assert callback.promote("t-0") is not None
+    assert store.newest().manifest.trial == "t-0"
+    assert callback.promote("never-published") is None
+
+
+def test_a_resumed_run_knows_its_best_and_newest(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    publish(callback, checkpoint, iteration=10, mean_return=50.0)
+    resumed = PublishingCallback(any_root, "run-a", "published")
+    resumed.set_state(callback.get_state())
+    publish(resumed, checkpoint, iteration=20, mean_return=40.0)
+    folders = PolicyStore.open(any_root).storage.folders("runs/run-a/t-0")
+    assert folders == ["best_checkpoint_000010"]
+    assert resumed.promote("t-0") is not None
+
+
+def test_the_git_revision_is_the_environment_s_or_git_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARRACING_GIT_REVISION", "abc")
+    assert git_revision() == "abc"
+    monkeypatch.delenv("CARRACING_GIT_REVISION")
+    monkeypatch.setattr(publishing, "__file__", "/nowhere/publishing.py")
+    assert git_revision() is None

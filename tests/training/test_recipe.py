@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import pytest
+
+from training.actions import ActionFilter
+from training.environment import Pipeline
+from training.network import NetworkShape
+from training.recipe import RECIPES, Asha, Choice, LogUniform, Recipe
+
+PUBLISHED = {
+    "max_iters": 1000,
+    "finetune_at": 500,
+    "finetune_lr": 5e-5,
+    "finetune_entropy": 1e-3,
+    "finetune_clip": 0.15,
+    "num_samples": 6,
+    "lr": 2e-4,
+    "entropy_coeff": 0.037,
+    "clip_param": 0.2,
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "vf_loss_coeff": 0.5,
+    "vf_clip_param": 1e6,
+    "grad_clip": 0.5,
+    "train_batch_size_per_learner": 4096,
+    "minibatch_size": 256,
+    "num_epochs": 10,
+    "num_env_runners": 4,
+    "num_envs_per_env_runner": 2,
+    "checkpoint_every": 10,
+    "keep_checkpoints": 3,
+}
+
+
+def test_the_published_recipe_has_these_hyperparameters() -> None:
+    assert RECIPES["published"] == Recipe()
+    assert Recipe().hyperparameters() == PUBLISHED
+
+
+def test_the_published_recipe_searches_these_ranges() -> None:
+    assert Recipe().search == {
+        "lr": LogUniform(1e-4, 5e-4),
+        "entropy_coeff": LogUniform(5e-3, 5e-2),
+        "train_batch_size_per_learner": Choice((4096, 8192)),
+        "minibatch_size": Choice((256, 512)),
+        "num_epochs": Choice((6, 10)),
+    }
+
+
+def test_the_published_recipe_gives_up_on_trials_like_this() -> None:
+    assert Recipe().asha == Asha(grace_period=15, reduction_factor=3)
+
+
+def test_the_published_recipe_smooths_like_this() -> None:
+    assert Recipe().action_filter == ActionFilter(
+        smooth_alpha=0.2, steer_deadzone=0.05, steer_clip=0.8
+    )
+
+
+def test_the_published_recipe_sees_and_thinks_like_this() -> None:
+    assert Recipe().pipeline == Pipeline(frame_skip=4, size=84, stack=4, reward_scale=0.1)
+    assert Recipe().network == NetworkShape()
+
+
+def test_what_is_searched_is_a_hyperparameter_whose_default_is_in_range() -> None:
+    recipe = Recipe()
+    for name, within in recipe.search.items():
+        value = recipe.hyperparameters()[name]
+        if isinstance(within, LogUniform):
+            assert within.low <= value <= within.high
+        else:
+            assert value in within.values
+
+
+def test_every_combination_that_the_search_can_draw_is_taken() -> None:
+    search = Recipe().search
+    corners = [
+        (within.low, within.high) if isinstance(within, LogUniform) else within.values
+        for within in search.values()
+    ]
+    for drawn in itertools.product(*corners):
+        values: dict[str, Any] = dict(zip(search, drawn, strict=True))
+        dataclasses.replace(Recipe(), **values)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "phase"),
+    [(1, "explore"), (499, "explore"), (500, "explore"), (501, "stabilize"), (1000, "stabilize")],
+)
+def test_iterations_after_the_switch_stabilize(iteration: int, phase: str) -> None:
+    assert Recipe().phase(iteration) == phase
+
+
+def test_a_recipe_may_stabilize_from_the_start_or_never() -> None:
+    assert Recipe(finetune_at=0).phase(1) == "stabilize"
+    assert Recipe(max_iters=10, finetune_at=10).phase(10) == "explore"
+
+
+def test_a_recipe_describes_how_its_policies_run() -> None:
+    recipe = Recipe(pipeline=Pipeline(size=42), network=NetworkShape(hidden=8))
+    description = recipe.description()
+    assert description.pipeline == recipe.pipeline
+    assert description.network == recipe.network
+    assert description.action_filter == recipe.action_filter
+    assert description.action_mapping == "clip_unit_to_bounds"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        *(
+            (name, 0, f"{name} is 0; it must be at least 1")
+            for name in (
+                "max_iters",
+                "num_samples",
+                "train_batch_size_per_learner",
+                "minibatch_size",
+                "num_epochs",
+                "num_env_runners",
+                "num_envs_per_env_runner",
+                "checkpoint_every",
+                "keep_checkpoints",
+            )
+        ),
+        *(
+            (name, value, f"{name} is {value}; it must be above 0")
+            for name in (
+                "lr",
+                "finetune_lr",
+                "clip_param",
+                "finetune_clip",
+                "vf_clip_param",
+                "vf_loss_coeff",
+                "grad_clip",
+            )
+            for value in (0, -1e-3, math.nan)
+        ),
+        *(
+            (name, value, rf"{name} is {value}; it must be in \(0, 1\]")
+            for name in ("gamma", "gae_lambda")
+            for value in (0, 1.01, math.nan)
+        ),
+        *(
+            (name, -1, f"{name} is -1; it must not be negative")
+            for name in ("entropy_coeff", "finetune_entropy", "finetune_at")
+        ),
+    ],
+)
+def test_a_value_that_cannot_train_is_refused(option: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**{option: value})
+
+
+def test_a_minibatch_larger_than_the_batch_is_refused_with_both_numbers() -> None:
+    message = "minibatch_size 512 is larger than train_batch_size_per_learner 256"
+    with pytest.raises(ValueError, match=message):
+        Recipe(train_batch_size_per_learner=256, minibatch_size=512)
+
+
+@pytest.mark.parametrize("option", ["gamma", "gae_lambda"])
+def test_no_discount_is_taken(option: str) -> None:
+    Recipe(**{option: 1.0})  # type: ignore[arg-type]
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().lr = 1.0  # type: ignore[misc]

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.run import Run, RunError, default_run_name
+from training.storage import Storage
+
+SETTINGS = {"recipe": "published", "lr": 2e-4}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(Storage.open(str(tmp_path)), "run-a")
+
+
+def begin(run: Run, settings: dict[str, Any] | None = None) -> None:
+    """What a run leaves behind once Tune has begun."""
+    run.prepare(settings or SETTINGS, resume="auto", restart=False)
+    run.write_json("experiment_state-2026.json", {})
+
+
+def test_a_new_run_starts_and_keeps_its_settings(run: Run) -> None:
+    assert run.prepare(SETTINGS, resume="auto", restart=False) is False
+    assert b'"lr": 0.0002' in run.storage.read("runs/run-a/run.json")
+
+
+def test_the_same_name_resumes(run: Run) -> None:
+    begin(run)
+    assert run.prepare(SETTINGS, resume="auto", restart=False) is True
+    assert run.prepare(SETTINGS, resume="must", restart=False) is True
+
+
+def test_a_run_that_never_got_going_starts_again(run: Run) -> None:
+    run.prepare(SETTINGS, resume="auto", restart=False)
+    assert run.prepare(SETTINGS, resume="auto", restart=False) is False
+
+
+def test_never_refuses_to_resume(run: Run) -> None:
+    begin(run)
+    with pytest.raises(RunError, match=r"already.*--restart"):
+        run.prepare(SETTINGS, resume="never", restart=False)
+
+
+def test_must_insists_on_something_to_resume(run: Run) -> None:
+    with pytest.raises(RunError, match="no run to resume"):
+        run.prepare(SETTINGS, resume="must", restart=False)
+
+
+def test_other_settings_are_not_mixed_in(run: Run) -> None:
+    begin(run)
+    with pytest.raises(RunError, match=r"lr was 0\.0002 and is now 0\.1"):
+        run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=False)
+
+
+def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
+    begin(run)
+    run.storage.write("runs/run-a/policies/v1/manifest.json", b"{}")
+    run.storage.write("runs/run-a/trial-1/checkpoint_000001/state", b"x")
+    assert run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=True) is False
+    assert run.storage.exists("runs/run-a/policies/v1/manifest.json")
+    assert not run.storage.exists("runs/run-a/trial-1")
+    assert not run.storage.exists("runs/run-a/experiment_state-2026.json")
+
+
+def test_a_job_s_retries_share_a_name_and_its_next_submission_does_not() -> None:
+    assert default_run_name("published", {"ANYSCALE_HA_JOB_ID": "prodjob_1"}) == "prodjob_1"
+    assert default_run_name("published", {"ANYSCALE_JOB_ID": "prodjob_2"}) == "prodjob_2"
+
+
+def test_elsewhere_a_run_is_named_by_recipe_and_time() -> None:
+    assert default_run_name("published", {}).startswith("published-2")

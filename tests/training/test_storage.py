@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from training import storage
+from training.storage import Storage, StorageError, choose_root
+
+
+@pytest.fixture
+def anywhere(any_root: str) -> Storage:
+    """An empty root on every kind of storage in turn."""
+    return Storage.open(any_root)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cluster's shared disk."""
+    monkeypatch.setattr(storage, "CLUSTER_STORAGE", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def unmounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "CLUSTER_STORAGE", tmp_path / "absent")
+
+
+EVERYTHING = {"CARRACING_STORAGE": "s3://chosen/x", "ANYSCALE_ARTIFACT_STORAGE": "s3://artifacts/y"}
+
+
+def test_a_root_that_is_named_comes_first(mounted: Path) -> None:
+    assert choose_root("gs://named/z", EVERYTHING) == "gs://named/z"
+
+
+def test_the_projects_variable_comes_second(mounted: Path) -> None:
+    assert choose_root(None, EVERYTHING) == "s3://chosen/x"
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_the_platforms_artifact_storage_comes_third(mounted: Path, ending: str) -> None:
+    environ = {"ANYSCALE_ARTIFACT_STORAGE": f"s3://artifacts/y{ending}"}
+    assert choose_root(None, environ) == "s3://artifacts/y/carracing-ppo"
+
+
+def test_the_clusters_disk_comes_fourth(mounted: Path) -> None:
+    assert choose_root(None, {}) == str(mounted / "carracing-ppo")
+
+
+@pytest.mark.usefixtures("unmounted")
+def test_the_working_folder_comes_last() -> None:
+    assert choose_root(None, {}) == "results"
+
+
+@pytest.mark.usefixtures("unmounted")
+def test_empty_settings_are_no_settings() -> None:
+    empty = dict.fromkeys(EVERYTHING, "")
+    assert choose_root("", empty) == "results"
+
+
+def test_the_process_environment_is_read_unless_another_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CARRACING_STORAGE", "s3://from-the-process")
+    assert choose_root() == "s3://from-the-process"
+
+
+@pytest.mark.parametrize("root", ["ftp://host/x", "http://host/x", "file:///tmp/x", "S3://b/x"])
+def test_an_address_of_another_kind_is_refused(root: str) -> None:
+    with pytest.raises(StorageError, match=r"use a local path, s3://… or gs://…") as refusal:
+        Storage.open(root)
+    assert root in str(refusal.value)
+
+
+@pytest.mark.parametrize("root", ["s3://", "s3:///", "gs://"])
+def test_an_address_without_a_bucket_is_refused(root: str) -> None:
+    with pytest.raises(StorageError, match="names no bucket"):
+        Storage.open(root)
+
+
+@pytest.mark.parametrize("root", ["s3:///key", "s3://a bucket/x", "s3://bucket?nonsense=1"])
+def test_an_address_that_cannot_be_opened_is_named(root: str) -> None:
+    with pytest.raises(StorageError, match="cannot be opened") as refusal:
+        Storage.open(root)
+    assert repr(root) in str(refusal.value)
+
+
+def test_a_relative_root_is_below_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened = Storage.open("some/results")
+    monkeypatch.chdir("/")
+    opened.write("file", b"content")
+    assert (tmp_path / "some/results/file").read_bytes() == b"content"
+
+
+def test_a_root_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Storage.open("~/results").path == str(tmp_path / "results")
+
+
+def test_opening_a_root_makes_nothing(tmp_path: Path) -> None:
+    Storage.open(str(tmp_path / "root"))
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_is_written_is_read(anywhere: Storage) -> None:
+    anywhere.write("a/b/file", b"\0content\xff" * 1000)
+    assert anywhere.read("a/b/file") == b"\0content\xff" * 1000
+
+
+def test_compressed_files_are_read_as_they_are(anywhere: Storage) -> None:
+    anywhere.write("file.gz", b"not really compressed")
+    assert anywhere.read("file.gz") == b"not really compressed"
+
+
+def test_writing_again_replaces(anywhere: Storage) -> None:
+    anywhere.write("file", b"a longer content")
+    anywhere.write("file", b"short")
+    assert anywhere.read("file") == b"short"
+
+
+def test_a_file_that_is_not_there_is_not_found(anywhere: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        anywhere.read("absent/file")
+
+
+def test_folders_are_listed_by_name_without_files(anywhere: Storage) -> None:
+    for path in ("runs/b/file", "runs/a/deeper/file", "runs/file"):
+        anywhere.write(path, b"content")
+    assert anywhere.folders("runs") == ["a", "b"]
+    assert anywhere.folders("") == ["runs"]
+
+
+def test_a_folder_that_is_not_there_holds_none(anywhere: Storage) -> None:
+    assert anywhere.folders("absent") == []
+
+
+def test_files_and_folders_exist_once_written(anywhere: Storage) -> None:
+    assert not anywhere.exists("a")
+    anywhere.write("a/file", b"content")
+    assert anywhere.exists("a")
+    assert anywhere.exists("a/file")
+    assert not anywhere.exists("a/other")
+
+
+def test_a_deleted_folder_is_gone_with_all_in_it(anywhere: Storage) -> None:
+    anywhere.write("a/b/file", b"content")
+    anywhere.write("a/c/file", b"content")
+    anywhere.delete_folder("a/b")
+    assert not anywhere.exists("a/b/file")
+    assert anywhere.read("a/c/file") == b"content"
+
+
+def test_a_folder_is_copied_with_its_subfolders(anywhere: Storage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deeper").mkdir(parents=True)
+    (source / "file").write_bytes(b"one")
+    (source / "deeper/file").write_bytes(b"two")
+    anywhere.copy_folder(str(source), "x/y", source_filesystem=fs.LocalFileSystem())
+    assert anywhere.read("x/y/file") == b"one"
+    assert anywhere.read("x/y/deeper/file") == b"two"
+
+
+def test_a_folder_is_copied_within_a_storage(anywhere: Storage) -> None:
+    anywhere.write("from/file", b"content")
+    anywhere.copy_folder(anywhere.at("from"), "to", source_filesystem=anywhere.filesystem)
+    assert anywhere.read("to/file") == b"content"
+
+
+def test_a_bucket_that_does_not_exist_is_not_made(s3_bucket: str) -> None:
+    absent = Storage.open("s3://absent/prefix")
+    with pytest.raises(OSError, match="NO_SUCH_BUCKET"):
+        absent.write("file", b"content")
+
+
+def no_space_left(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("owner", "function"), [(os, "fsync"), (Path, "replace")])
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, function: str
+) -> None:
+    opened = Storage.open(str(tmp_path))
+    opened.write("file", b"before")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, function, no_space_left)
+        with pytest.raises(OSError, match="No space left"):
+            opened.write("file", b"after")
+    assert opened.read("file") == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    opened = Storage.open(str(tmp_path))
+    opened.write("a", b"a file")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        opened.write("a/b", b"below it")

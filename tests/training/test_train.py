@@ -1,0 +1,190 @@
+"""The job's command line, and real small runs of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from training.progress import read_progress
+from training.store import PolicyStore
+from training.train import parse
+
+TINY = [
+    "--skip-asha",
+    *("--num-env-runners", "1"),
+    *("--num-envs-per-env-runner", "1"),
+    *("--train-batch-size-per-learner", "256"),
+    *("--minibatch-size", "64"),
+    *("--num-epochs", "1"),
+    *("--num-gpus", "0"),
+]
+
+
+def run_train(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process and on a Ray of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "training.train", "--results-dir", str(root), *options],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"RAY_ADDRESS": "local"},
+        timeout=400,
+        check=False,
+    )
+
+
+def test_the_defaults_are_the_published_ones() -> None:
+    command = parse([])
+    recipe = command.recipe
+    assert command.recipe_name == "published"
+    assert (recipe.max_iters, recipe.finetune_at, recipe.num_samples) == (1000, 500, 6)
+    assert (recipe.finetune_lr, recipe.finetune_entropy, recipe.finetune_clip) == (5e-5, 1e-3, 0.15)
+    assert (recipe.num_env_runners, recipe.num_envs_per_env_runner) == (4, 2)
+    assert not command.options.skip_asha
+
+
+def test_options_override_the_recipe() -> None:
+    command = parse(["--recipe", "published", "--max-iters", "7", "--skip-asha", "--lr", "1e-3"])
+    assert command.recipe.max_iters == 7
+    assert command.recipe.lr == 1e-3
+    assert command.options.skip_asha
+
+
+def test_the_last_of_two_equal_options_wins() -> None:
+    assert parse(["--max-iters", "1000", "--max-iters", "3"]).recipe.max_iters == 3
+
+
+def test_an_unknown_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--recipe", "secret"])
+    assert "'secret'" in capsys.readouterr().err
+
+
+def test_values_that_cannot_train_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    refused = run_train(
+        tmp_path / "none", "--minibatch-size", "512", "--train-batch-size-per-learner", "256"
+    )
+    assert refused.returncode != 0
+    assert "512" in refused.stderr
+    assert "256" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of four iterations with the switch after two; its root and what it printed."""
+    root = tmp_path_factory.mktemp("root")
+    done = run_train(
+        root,
+        "--run-name",
+        "a",
+        *TINY,
+        "--max-iters",
+        "4",
+        "--finetune-at",
+        "2",
+        "--checkpoint-every",
+        "1",
+    )
+    assert done.returncode == 0, done.stderr
+    return root, done.stdout
+
+
+def test_a_run_leaves_its_tables_config_and_policies(finished: tuple[Path, str]) -> None:
+    root, _ = finished
+    run = root / "runs" / "a"
+    rows = read_progress((run / "progress.csv").read_bytes())
+    assert [row.iteration for row in rows] == [1, 2, 3, 4]
+    assert [row.phase for row in rows] == ["explore", "explore", "stabilize", "stabilize"]
+    assert [row.entropy_coeff for row in rows] == [0.037, 0.037, 1e-3, 1e-3]
+    trial = rows[0].trial
+    with (run / trial / "progress.csv").open() as file:
+        trial_rows = list(csv.DictReader(file))
+    assert [row["training_iteration"] for row in trial_rows] == ["1", "2", "3", "4"]
+    assert json.loads((run / "best_config.json").read_text())["trial"] == trial
+    checkpoints = [p for p in (run / trial).iterdir() if p.name.startswith("checkpoint_")]
+    assert len(checkpoints) == 3, "the newest three are kept"
+    manifests = PolicyStore.open(str(root)).listing().policies
+    assert [manifest.iteration for manifest in manifests] == [4, 3, 2, 1]
+    assert PolicyStore.open(str(root)).newest().manifest.iteration == 4
+
+
+def test_a_run_prints_its_progress_and_what_to_do_next(finished: tuple[Path, str]) -> None:
+    root, printed = finished
+    assert sum("steps/s" in line for line in printed.splitlines()) == 4
+    assert "best trial" in printed
+    assert f"python -m training.evaluate --checkpoint {root}" in printed
+    assert f"CARRACING_STORAGE={root} python -m app.local" in printed
+
+
+def test_a_finished_run_is_not_trained_again(finished: tuple[Path, str]) -> None:
+    root, _ = finished
+    again = run_train(
+        root,
+        "--run-name",
+        "a",
+        *TINY,
+        "--max-iters",
+        "4",
+        "--finetune-at",
+        "2",
+        "--checkpoint-every",
+        "1",
+    )
+    assert again.returncode == 0, again.stderr
+    assert "resuming run a" in again.stdout
+    assert "steps/s" not in again.stdout
+
+
+def test_other_settings_under_the_same_name_are_refused(finished: tuple[Path, str]) -> None:
+    root, _ = finished
+    refused = run_train(root, "--run-name", "a", *TINY, "--max-iters", "9")
+    assert refused.returncode != 0
+    assert "max_iters was 4 and is now 9" in refused.stderr
+
+
+def test_a_killed_run_continues_on_the_other_side_of_the_switch(tmp_path: Path) -> None:
+    options = (
+        "--results-dir",
+        str(tmp_path),
+        "--run-name",
+        "k",
+        *TINY,
+        "--max-iters",
+        "6",
+        "--finetune-at",
+        "2",
+        "--checkpoint-every",
+        "1",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.train", *options],
+        env=os.environ | {"RAY_ADDRESS": "local"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    table = tmp_path / "runs" / "k" / "progress.csv"
+    deadline = time.monotonic() + 200
+    while not (table.exists() and len(table.read_text().splitlines()) > 3):
+        assert time.monotonic() < deadline, "it did not get to iteration 3"
+        assert process.poll() is None
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = run_train(tmp_path, *options[2:], "--resume", "must")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming run k" in resumed.stdout
+    assert "iteration    1/6" not in resumed.stdout
+    rows = read_progress(table.read_bytes())
+    assert [row.iteration for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row.entropy_coeff for row in rows] == [0.037, 0.037, 1e-3, 1e-3, 1e-3, 1e-3]
+    assert [row.lr for row in rows] == pytest.approx([2e-4, 2e-4, 5e-5, 5e-5, 5e-5, 5e-5])

@@ -1,0 +1,94 @@
+"""A real search on a real cluster, with a recipe small enough for a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune import Callback
+
+from training.progress_report import ProgressReport
+from training.recipe import Asha, Choice, LogUniform, Recipe
+from training.resources import plan
+from training.run import Run
+from training.storage import Storage
+from training.tuning import Outcome, TrialsFailedError, tune_trials
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+class Stopwatch(Callback):  # type: ignore[misc]
+    """When each trial started and ended."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self.started.setdefault(trial.trial_id, time.monotonic())
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self.ended[trial.trial_id] = time.monotonic()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(Storage.open(str(tmp_path)), "search")
+
+
+@pytest.fixture
+def searching_recipe(tiny_recipe: Recipe) -> Recipe:
+    return dataclasses.replace(
+        tiny_recipe,
+        train_batch_size_per_learner=300,  # an episode ends in every iteration
+        minibatch_size=100,
+        max_iters=3,
+        asha=Asha(grace_period=1, reduction_factor=2),
+        search={
+            "lr": LogUniform(1e-5, 1e-3),
+            "train_batch_size_per_learner": Choice((300, 350)),
+        },
+    )
+
+
+def test_a_search_runs_side_by_side_and_gives_up_on_some(
+    run: Run, searching_recipe: Recipe
+) -> None:
+    report = ProgressReport(run.storage.root, run.name, searching_recipe)
+    stopwatch = Stopwatch()
+    resources = plan(cpus=2, gpus=0, trials=4, num_env_runners=1)
+    outcome = tune_trials(
+        run,
+        searching_recipe,
+        resources,
+        trials=4,
+        seed=0,
+        callbacks=[report, stopwatch],
+        resume=False,
+    )
+    assert resources.max_concurrent_trials == 2
+    assert not outcome.failures
+    assert not outcome.interrupted
+    tried = outcome.hyperparameters.values()
+    assert len({values["lr"] for values in tried}) == 4
+    assert {values["train_batch_size_per_learner"] for values in tried} <= {300, 350}
+    first, second = sorted(stopwatch.started, key=stopwatch.started.__getitem__)[:2]
+    assert stopwatch.started[second] < stopwatch.ended[first], "they ran one after the other"
+    iterations = dict.fromkeys(outcome.hyperparameters, 0)
+    for row in report.rows:
+        iterations[row.trial] = max(iterations[row.trial], row.iteration)
+    assert max(iterations.values()) == 3
+    assert min(iterations.values()) < 3, "halving stopped no trial"
+
+
+def test_trials_that_failed_are_named_with_their_errors() -> None:
+    outcome = Outcome(hyperparameters={}, failures={"t-1": "out of memory"}, interrupted=False)
+    with pytest.raises(TrialsFailedError, match="trial t-1 failed: out of memory"):
+        outcome.raise_failures()
+
+
+def test_an_outcome_without_failures_raises_nothing() -> None:
+    Outcome(hyperparameters={}, failures={}, interrupted=False).raise_failures()

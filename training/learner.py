@@ -1,0 +1,82 @@
+"""PPO's learner, with coefficients that can be changed while it trains and that a restore keeps.
+
+RLlib reads learning rate, entropy bonus and clip range from three different places, lets its
+schedulers overwrite a value set by hand, and checkpoints none of them whole. So here the source
+that each is read from is replaced, and the three are a part of the learner's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.utils.schedules.scheduler import Scheduler
+
+_STATE = "coefficients"
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What the loss and the optimizer use."""
+
+    lr: float
+    entropy_coeff: float
+    clip_param: float
+
+
+class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
+    """PPO's own update; see the module's docstring for what is added."""
+
+    config: Any
+    _in_use: Coefficients | None = None
+    """Set by :meth:`use`; None while the recipe's own values or schedules are in force."""
+
+    def coefficients(self) -> Coefficients:
+        """The three, read from where the update reads them."""
+        (_, optimizer), *_ = self.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        entropy = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID].get_current_value()
+        return Coefficients(
+            lr=float(optimizer.param_groups[0]["lr"]),
+            entropy_coeff=float(entropy),
+            clip_param=float(self.config.get_config_for_module(DEFAULT_MODULE_ID).clip_param),
+        )
+
+    def use(self, coefficients: Coefficients) -> None:
+        """Use these from the next update on."""
+        self._in_use = coefficients
+        for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
+            # The scheduler sets the optimizer's lr after every update, so it must agree.
+            self._optimizer_lr_schedules[optimizer] = Scheduler(
+                fixed_value_or_schedule=coefficients.lr, framework=self.framework
+            )
+            self._set_optimizer_lr(optimizer, lr=coefficients.lr)
+        self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID] = Scheduler(
+            fixed_value_or_schedule=coefficients.entropy_coeff, framework=self.framework
+        )
+        # A copy: the algorithm's own config may be the same object. RLlib leaves it unfrozen.
+        self.config = self.config.copy(copy_frozen=False)
+        self.config.training(clip_param=coefficients.clip_param)
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """RLlib's state and, once :meth:`use` was called, the coefficients."""
+        state: dict[str, Any] = super().get_state(
+            components, not_components=not_components, **options
+        )
+        if self._in_use and self._check_component(_STATE, components, not_components):
+            state[_STATE] = asdict(self._in_use)
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """RLlib's state and, where it holds them, the coefficients."""
+        super().set_state(state)
+        if _STATE in state:
+            self.use(Coefficients(**state[_STATE]))
