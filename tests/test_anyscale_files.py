@@ -83,7 +83,7 @@ def test_training_workers_are_single_t4_nodes_that_prefer_spot(job: Any) -> None
     (group,) = job.compute_config.worker_nodes
     assert group.instance_type == "g4dn.2xlarge"
     assert group.market_type == "PREFER_SPOT"
-    assert group.min_nodes <= 1 < group.max_nodes
+    assert group.min_nodes <= 1 <= group.max_nodes
 
 
 def test_no_work_is_scheduled_on_a_head_node(workloads: list[Any]) -> None:
@@ -109,7 +109,10 @@ def test_application_is_what_serve_accepts(service: Any) -> None:
 
     built = schema.ServeApplicationSchema(**application)
     assert built.import_path == "app.main:app"
-    assert [deployment.name for deployment in built.deployments] == ["PolicyServer", "FilmServer"]
+    assert [deployment.name for deployment in built.deployments] == [
+        "PolicyServer",
+        "RenderServer",
+    ]
     assert all(deployment.max_queued_requests > 0 for deployment in built.deployments)
 
 

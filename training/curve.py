@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from training.progress import ProgressRow, best_trial, switch_iteration
 
 CurveFormat = Literal["png", "svg"]
+
+_SETTINGS = threading.Lock()
+"""Held while matplotlib's settings, which all threads share, are changed."""
 
 
 def pick_trial(rows: Sequence[ProgressRow], trial: str | None = None) -> list[ProgressRow]:
@@ -74,7 +78,7 @@ def draw_curve(
     axes.legend(loc="best", fontsize="small")
     buffer = io.BytesIO()
     # Neither a date nor random ids: the same rows give the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "carracing"}):
+    with _SETTINGS, matplotlib.rc_context({"svg.hashsalt": "carracing"}):
         figure.savefig(
             buffer, format=encoding, dpi=110, metadata={"Date": None} if encoding == "svg" else None
         )
@@ -90,7 +94,7 @@ def curve_data(rows: Sequence[ProgressRow], *, finetune_at: int | None = None) -
         "env_steps": [row.env_steps for row in rows],
         "phase": [row.phase for row in rows],
         **{
-            name: [None if math.isnan(value := getattr(row, name)) else value for row in rows]
+            name: [value if math.isfinite(value := getattr(row, name)) else None for row in rows]
             for name in (
                 "return_min",
                 "return_mean",

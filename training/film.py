@@ -90,7 +90,10 @@ class Film:
         self._frame_ms = _FRAME_MS / speed
         self._palette = _palette()
         self._pictures: list[Image.Image] = []
+        self._frames = 0
         self._durations: list[int] = []
+        # A GIF's clock ticks every 10 ms.
+        self._tick_ms = 10 if encoding == "gif" else 1
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -103,7 +106,13 @@ class Film:
         if self._encoding == "gif":
             picture = picture.quantize(palette=self._palette, dither=Image.Dither.NONE)
         self._pictures.append(picture)
-        self._durations.append(round(shot.frames * self._frame_ms))
+        begin = self._ticks()
+        self._frames += shot.frames
+        # From the film's beginning, so that rounding does not add up.
+        self._durations.append((self._ticks() - begin) * self._tick_ms)
+
+    def _ticks(self) -> int:
+        return round(self._frames * self._frame_ms / self._tick_ms)
 
     def encode(self) -> bytes:
         """The whole film, endless. The same pictures give the same bytes.

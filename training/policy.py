@@ -53,16 +53,18 @@ class Policy:
         pipeline = manifest.pipeline
         try:
             tensors = safetensors.torch.load(published.weights)
-        except safetensors.SafetensorError as error:
+        except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type torch lacks
             raise BrokenPolicyError(
                 f"{manifest.version}: {WEIGHTS_FILE} is not a safetensors file: {error}"
             ) from error
         for name, tensor in tensors.items():
-            if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-                raise BrokenPolicyError(f"{manifest.version}: {name} is not finite numbers")
-        actor = network.Actor(manifest.network, pipeline.size, pipeline.stack)
+            if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+                raise BrokenPolicyError(f"{manifest.version}: {name} is not finite float32 numbers")
+        # On no device, so that a manifest cannot ask for more memory than its weights take.
+        with torch.device("meta"):
+            actor = network.Actor(manifest.network, pipeline.size, pipeline.stack)
         try:
-            actor.load_state_dict(tensors, strict=True)
+            actor.load_state_dict(tensors, strict=True, assign=True)
         except RuntimeError as error:
             raise BrokenPolicyError(
                 f"{manifest.version}: the weights do not fit the manifest's network: {error}"
@@ -110,8 +112,16 @@ class Policy:
                 f"observations have shape {observations.shape}, "
                 f"expected (N, {', '.join(map(str, self.observation_shape))})"
             )
+        if observations.dtype != np.uint8 and observations.dtype.kind != "f":
+            raise ValueError(
+                f"observations are {observations.dtype}, expected uint8, or floats in [0, 1]"
+            )
+        if observations.dtype != np.uint8:
+            observations = observations.astype(np.float32, copy=False)
+        # torch takes no read-only arrays without a warning.
+        observations = np.require(observations, requirements=["C", "W"])
         with torch.inference_mode():
-            parameters = self._actor(torch.from_numpy(np.ascontiguousarray(observations)))
+            parameters = self._actor(torch.from_numpy(observations))
             if seed is None:
                 output = network.mean(parameters)
             else:

@@ -67,7 +67,15 @@ def read_progress(content: bytes) -> list[ProgressRow]:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise ProgressError(f"it is not UTF-8 text: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
+    # Its end of line is what completes a row.
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        return _read_rows(csv.DictReader(io.StringIO(whole)))
+    except csv.Error as error:
+        raise ProgressError(f"it is not CSV: {error}") from error
+
+
+def _read_rows(reader: csv.DictReader[str]) -> list[ProgressRow]:
     columns = reader.fieldnames or []
     ours = all(name in columns for name in COLUMNS)
     if not ours and "training_iteration" not in columns:
@@ -81,7 +89,7 @@ def read_progress(content: bytes) -> list[ProgressRow]:
             continue
         try:
             rows.append(_from_run(record) if ours else _from_trial(record))
-        except (ValueError, KeyError) as error:
+        except (ValueError, OverflowError, KeyError) as error:
             raise ProgressError(f"line {number} cannot be read: {error}") from error
     if not rows:
         raise ProgressError("it has no rows yet")

@@ -113,7 +113,7 @@ def drive(
     pipeline = policy.description.pipeline
     each_frame: FrameWrapper | None = None
     if shoot is not None:
-        fps, take = film_fps or SIMULATOR_FPS, shoot
+        fps, take = SIMULATOR_FPS if film_fps is None else film_fps, shoot
         each_frame = lambda env: Camera(env, fps, take)  # noqa: E731
     env = make_env(
         pipeline,

@@ -64,8 +64,8 @@ class Listing:
 
     policies: list[Manifest]
     """Newest first, by their manifests alone."""
-    broken: dict[str, str]
-    """Version → why its manifest is not to be believed."""
+    broken: dict[PolicyRef, str]
+    """Why the manifests of the others are not to be believed."""
 
 
 def run_folder(run: str) -> str:
@@ -162,11 +162,14 @@ class PolicyStore:
             OSError: Storage is away.
         """
         try:
+            return self._read_latest()
+        except pydantic.ValidationError:
+            return None
+
+    def _read_latest(self) -> PolicyRef | None:
+        try:
             return PolicyRef.model_validate_json(self.storage.read(LATEST_FILE))
         except FileNotFoundError:
-            return None
-        except pydantic.ValidationError as error:
-            logger.warning("%s is not valid, policies are listed instead: %s", LATEST_FILE, error)
             return None
 
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
@@ -200,7 +203,7 @@ class PolicyStore:
     def listing(self) -> Listing:
         """Every policy by its manifest, newest first, and those not to be believed."""
         manifests: list[Manifest] = []
-        broken: dict[str, str] = {}
+        broken: dict[PolicyRef, str] = {}
         for ref in self.refs():
             try:
                 content = self.storage.read(f"{ref.folder}/{MANIFEST_FILE}")
@@ -209,18 +212,22 @@ class PolicyStore:
             try:
                 manifests.append(parse_manifest(content, version=ref.version))
             except BrokenPolicyError as error:
-                broken[ref.version] = str(error)
+                broken[ref] = str(error)
         return Listing(sorted(manifests, key=lambda m: m.order, reverse=True), broken)
 
     def newest_first(self) -> Iterator[PolicyRef]:
         """Policies to try in turn: what ``latest.json`` names, then the others by age."""
-        latest = self.latest_ref()
+        latest: PolicyRef | None = None
+        try:
+            latest = self._read_latest()
+        except pydantic.ValidationError as error:
+            logger.warning("%s is not valid, policies are listed instead: %s", LATEST_FILE, error)
         if latest is not None:
             yield latest
-        for manifest in self.listing().policies:
-            ref = PolicyRef(run=manifest.run, version=manifest.version)
-            if ref != latest:
-                yield ref
+        listing = self.listing()
+        by_age = [PolicyRef(run=m.run, version=m.version) for m in listing.policies]
+        # The broken ones come last, for the reasons that they give.
+        yield from (ref for ref in (*by_age, *listing.broken) if ref != latest)
 
     def newest(self) -> PublishedPolicy:
         """The newest whole policy; broken ones are skipped with a warning that says why.

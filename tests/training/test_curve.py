@@ -177,7 +177,6 @@ def test_drawing_leaves_matplotlibs_settings_alone() -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.xfail(strict=True, reason="rc_context changes the settings of every thread")
 def test_several_threads_can_draw_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = draw_curve(rows(), "svg")
     settings = dict(matplotlib.rcParams)
@@ -253,7 +252,6 @@ def test_the_numbers_of_a_curve_are_json() -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="curve_data passes infinities on")
 def test_endless_numbers_are_unknown_in_json() -> None:
     data = curve_data(rows(1, return_max=math.inf, return_min=-math.inf))
     json.dumps(data, allow_nan=False)

@@ -1,0 +1,48 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.policy_watcher import PolicyWatcher
+from app.problems import ProblemApi
+from app.renderer import Renderer
+from app.routes_act import act_routes
+from app.routes_pictures import curve_routes, film_routes
+from app.routes_status import status_routes
+from app.service import Service
+from app.settings import Settings
+from training.store import PolicyStore
+
+_FIRST_LOOK_S = 20.0
+
+_ABOUT = """\
+Drives CarRacing-v3 from pixels with the newest policy that training has published.
+
+Every answer that depends on a policy names its version in the header `Policy-Version`. Every error
+is `application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back.
+"""
+
+
+def build_api(
+    settings: Settings, watcher: PolicyWatcher, renderer: Renderer, store: PolicyStore
+) -> FastAPI:
+    """The API over these. Its lifespan starts and stops the watcher."""
+    service = Service(settings, watcher, renderer, store)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watcher.start()
+        # So that a replica that joins others is not routed to before it has what they have.
+        await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S)
+        yield
+        await asyncio.to_thread(service.close)
+
+    api = ProblemApi(title="CarRacing PPO", version="1", description=_ABOUT, lifespan=lifespan)
+    for routes in (act_routes, film_routes, curve_routes, status_routes):
+        api.include_router(routes(service))
+    return api

@@ -1,0 +1,229 @@
+"""Films to order: each is rendered once, whoever asks for it, and kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import platform
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import version
+
+from training.film import WIDTH, Film, FilmFormat
+from training.policy import Policy
+from training.rollout import drive
+from training.store import BrokenPolicyError, PolicyRef, PolicyStore
+
+logger = logging.getLogger(__name__)
+
+FPS = 25
+"""Pictures per second unless others are asked for: half of the simulator's own."""
+
+_FILM_VERSION = 1  # to be raised where this project itself comes to draw films differently
+_DECIDES_BYTES = ("torch", "numpy", "gymnasium", "box2d", "pygame", "pillow")
+_POLICIES_KEPT = 4
+
+
+class BusyError(Exception):
+    """Too much is waiting already; the message says what."""
+
+
+class FilmPolicyError(Exception):
+    """A film's policy is not in storage any more as it was; the message names it."""
+
+
+class AbandonedError(Exception):
+    """Nobody waits for this film any more."""
+
+
+@cache
+def _renderer_versions() -> dict[str, str]:
+    """Everything besides an order that its film's bytes depend on."""
+    ours = {"film": str(_FILM_VERSION), "machine": platform.machine()}
+    return ours | {name: version(name) for name in _DECIDES_BYTES}
+
+
+@dataclass(frozen=True)
+class FilmOrder:
+    """Everything that decides what a film shows."""
+
+    run: str
+    version: str
+    digest: str
+    """SHA-256 of the policy's weights."""
+    seed: int = 0
+    """The first episode's track; the k-th, counted from 0, is driven on ``seed + k``."""
+    episodes: int = 1
+    max_steps: int = 1000
+    """Simulator frames of an episode at most."""
+    fps: int = FPS
+    """Pictures per second of simulated time."""
+    width: int = WIDTH
+    """In pixels."""
+    encoding: FilmFormat = "gif"
+
+    @property
+    def etag(self) -> str:
+        """A strong ETag, quotes included; it needs no rendering."""
+        facts = json.dumps([asdict(self), _renderer_versions()], sort_keys=True)
+        return f'"{hashlib.sha256(facts.encode()).hexdigest()[:32]}"'
+
+
+@dataclass
+class _Flight:
+    """A film that is waiting or being rendered."""
+
+    abandoned: threading.Event
+    task: asyncio.Task[bytes] | None = None
+    waiters: int = 0
+
+
+@dataclass
+class ByteCache:
+    """Keeps what was used last, up to a number of bytes."""
+
+    capacity: int
+    used: int = 0
+    _items: OrderedDict[FilmOrder, bytes] = field(default_factory=OrderedDict)
+
+    def get(self, order: FilmOrder) -> bytes | None:
+        """A film that is still there."""
+        content = self._items.get(order)
+        if content is not None:
+            self._items.move_to_end(order)
+        return content
+
+    def put(self, order: FilmOrder, content: bytes) -> None:
+        """Keep a film, unless it is larger than all of the cache."""
+        if len(content) > self.capacity or order in self._items:
+            return
+        self._items[order] = content
+        self.used += len(content)
+        while self.used > self.capacity:
+            _, dropped = self._items.popitem(last=False)
+            self.used -= len(dropped)
+
+
+class FilmStudio:
+    """Renders films one after the other in a thread. Its methods belong to one event loop."""
+
+    def __init__(self, store: PolicyStore, *, max_waiting: int, cache_bytes: int) -> None:
+        """Open the studio.
+
+        Args:
+            store: Where the films' policies are.
+            max_waiting: Different films that may wait while one is rendered.
+            cache_bytes: Size of the cache of finished films.
+        """
+        self.renders = 0
+        """Films that were rendered to their end."""
+        self._store = store
+        self._max_waiting = max_waiting
+        self._cache = ByteCache(cache_bytes)
+        self._flights: dict[FilmOrder, _Flight] = {}
+        self._policies: OrderedDict[tuple[str, str, str], Policy] = OrderedDict()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="film")
+
+    async def film(self, order: FilmOrder) -> bytes:
+        """The film as a file: from the cache, with whoever waits for it, or rendered.
+
+        A film that nobody waits for any more is given up.
+
+        Raises:
+            BusyError: Too many other films are waiting.
+            FilmPolicyError: The policy is not in storage any more as it was.
+            OSError: Storage is away.
+        """
+        if (content := self._cache.get(order)) is not None:
+            return content
+        flight = self._flights.get(order)
+        if flight is None:
+            if len(self._flights) > self._max_waiting:
+                raise BusyError(f"{self._max_waiting} films are waiting already")
+            flight = self._flights[order] = _Flight(threading.Event())
+        if flight.task is None:
+            flight.task = asyncio.create_task(self._fly(order, flight))
+            # Retrieved here for the case that everyone has left.
+            flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        flight.waiters += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+            if flight.waiters == 0 and not flight.task.done():
+                flight.abandoned.set()
+                self._flights.pop(order, None)
+
+    def close(self) -> None:
+        """Give up everything that is waiting or being rendered."""
+        for flight in self._flights.values():
+            flight.abandoned.set()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _fly(self, order: FilmOrder, flight: _Flight) -> bytes:
+        loop = asyncio.get_running_loop()
+        try:
+            content = await loop.run_in_executor(
+                self._thread, self._render, order, flight.abandoned
+            )
+            self._cache.put(order, content)
+            return content
+        finally:
+            if self._flights.get(order) is flight:
+                del self._flights[order]
+
+    def _render(self, order: FilmOrder, abandoned: threading.Event) -> bytes:
+        def go_on(_: int = 0) -> None:
+            if abandoned.is_set():
+                raise AbandonedError(f"nobody waits for {order}")
+
+        go_on()
+        began = time.perf_counter()
+        policy = self._policy(order)
+        film = Film(order.encoding, width=order.width)
+        for episode in range(order.episodes):
+            drive(
+                policy,
+                order.seed + episode,
+                max_frames=order.max_steps,
+                film_fps=order.fps,
+                shoot=film.add,
+                on_frames=go_on,
+            )
+        content = film.encode()
+        self.renders += 1
+        logger.info(
+            "rendered %d pictures (%d KiB) of %s on track %d in %.1f s",
+            len(film),
+            len(content) // 1024,
+            order.version,
+            order.seed,
+            time.perf_counter() - began,
+        )
+        return content
+
+    def _policy(self, order: FilmOrder) -> Policy:
+        key = (order.run, order.version, order.digest)
+        if (policy := self._policies.get(key)) is not None:
+            self._policies.move_to_end(key)
+            return policy
+        gone = f"policy {order.version} of run {order.run} is not in storage any more"
+        try:
+            published = self._store.fetch(PolicyRef(run=order.run, version=order.version))
+            if published.manifest.digest != order.digest:
+                raise FilmPolicyError(f"{gone} with the weights that are served")
+            policy = Policy.from_published(published)
+        except FileNotFoundError as error:
+            raise FilmPolicyError(gone) from error
+        except BrokenPolicyError as error:
+            raise FilmPolicyError(f"{gone} as it was: {error}") from error
+        self._policies[key] = policy
+        if len(self._policies) > _POLICIES_KEPT:
+            self._policies.popitem(last=False)
+        return policy

@@ -1,0 +1,161 @@
+"""Serve on this machine.
+
+::
+
+    python -m app.local --port 8000
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from types import FrameType
+from typing import Annotated
+
+import tyro
+
+from app.settings import PREFIX, SettingsError, load_settings
+from training.storage import Storage, StorageError
+
+_APPLICATION = "carracing"
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """Serve the newest published policy on this machine.
+
+    A Ray of its own is started, unless RAY_ADDRESS names one that runs already.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: Annotated[int, tyro.conf.arg(metavar="1..65535")] = 8000
+    """Port to listen on."""
+
+
+class LocalError(Exception):
+    """The service cannot be started as asked; the message says why."""
+
+
+def check_address(host: str, port: int) -> None:
+    """Make sure that nobody listens there yet; raises LocalError.
+
+    Serve's proxy shares a port that another Serve listens on, and takes half of its requests.
+    """
+    if not 1 <= port <= 65535:
+        raise LocalError(f"port {port} does not exist; choose one from 1 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: a port that was left a moment ago is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise LocalError(f"host {host!r} is not known: {error.strerror}") from error
+    except OSError as error:
+        raise LocalError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); choose another with --port"
+        ) from error
+
+
+def serve_until_told(options: LocalOptions) -> None:
+    """Serve until SIGINT or SIGTERM arrives.
+
+    Raises:
+        LocalError: The address is taken, or there is no Ray at RAY_ADDRESS.
+        SettingsError: The environment holds settings that are refused.
+        StorageError: The storage root is no address of one.
+    """
+    check_address(options.host, options.port)
+    settings = load_settings()
+    # Absolute, as replicas may run in another folder.
+    root = Storage.open(settings.root).root
+    environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    environment["CARRACING_STORAGE"] = root
+    cluster = os.environ.get("RAY_ADDRESS")
+
+    # Ray takes a second to import: not before the address is known to be free.
+    import ray
+    from ray import serve
+
+    from app.main import app
+
+    told = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if told.is_set():
+            return
+        told.set()
+        raise KeyboardInterrupt
+
+    logging.getLogger("ray.serve").setLevel("WARNING")
+    # Before Ray, which would otherwise take SIGTERM for itself.
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        say("starting Ray and the service; this takes some seconds")
+        try:
+            ray.init(
+                address=cluster or "local",
+                include_dashboard=False,
+                runtime_env={"env_vars": environment},
+                logging_level="WARNING",
+            )
+        except ConnectionError as error:
+            raise LocalError(f"there is no Ray at RAY_ADDRESS={cluster}: {error}") from error
+        signal.signal(signal.SIGTERM, stop)
+        serve.start(
+            http_options={"host": options.host, "port": options.port},
+            logging_config={"log_level": "WARNING"},
+        )
+        serve.run(
+            app,
+            name=_APPLICATION,
+            route_prefix="/",
+            logging_config={"log_level": settings.log_level, "enable_access_log": False},
+        )
+        say(f"listening on http://{options.host}:{options.port} (Ctrl-C stops it)")
+        say(f"policies are read from {root}")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        say("stopping")
+    finally:
+        # From here on a second signal changes nothing.
+        told.set()
+        # Ray reports the end of Serve's controller, which is meant, as a failed task.
+        unheard = io.StringIO()
+        with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
+            if ray.is_initialized() and cluster:
+                serve.delete(_APPLICATION)
+            elif ray.is_initialized():
+                serve.shutdown()
+            ray.shutdown()
+    say("stopped")
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    print(line, flush=True)
+
+
+def main() -> int:
+    """The command line; the exit status."""
+    try:
+        serve_until_told(tyro.cli(LocalOptions, prog="python -m app.local"))
+    except (LocalError, SettingsError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The Serve application ``app.main:app``: what ``serve run`` and service.yaml point at."""
+
+from __future__ import annotations
+
+from ray import serve
+
+from app.policy_server import PolicyServer
+from app.render_server import RenderServer
+
+# Defaults that let both start on a laptop; service.yaml overrides them.
+RenderDeployment = serve.deployment(
+    RenderServer,
+    name="RenderServer",
+    num_replicas=1,
+    # Waiting for a film costs nothing; how many wait is bounded by the studio and the ingress.
+    max_ongoing_requests=256,
+    max_queued_requests=256,
+    ray_actor_options={"num_cpus": 0.5},
+    health_check_period_s=10,
+    health_check_timeout_s=60,
+    graceful_shutdown_wait_loop_s=1,
+    graceful_shutdown_timeout_s=30,
+)
+PolicyDeployment = serve.deployment(
+    serve.ingress()(PolicyServer),
+    name="PolicyServer",
+    num_replicas=1,
+    # More than may wait for films and actions together, so probes always find room.
+    max_ongoing_requests=256,
+    max_queued_requests=256,
+    ray_actor_options={"num_cpus": 0.5},
+    health_check_period_s=10,
+    health_check_timeout_s=30,
+    graceful_shutdown_wait_loop_s=1,
+    graceful_shutdown_timeout_s=30,
+)
+
+app = PolicyDeployment.bind(RenderDeployment.bind())

@@ -1,0 +1,228 @@
+"""A query's body, JSON or npy, to the array that a policy takes. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from typing import Any, Final, Literal
+
+import numpy as np
+import pydantic
+import pydantic_core
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+from app.problems import ProblemError, invalid
+from app.schemas import ActBody
+from training.environment import FRAME_SHAPE, Pipeline, shrink, to_grey
+
+JSON: Final = "application/json"
+NPY: Final = "application/x-npy"
+
+FIELD = "observations"
+
+_NPY_MAGIC = b"\x93NUMPY"
+_NPY_MAX_HEADER = 1024
+_NPY_DTYPES = re.compile(r"[<>|=]?([ui][1248]|f[248])")
+
+MediaType = Literal["application/json", "application/x-npy"]
+Body = bytes | bytearray
+
+
+def media_type(request: Request) -> MediaType:
+    """The type of a request's body.
+
+    Raises:
+        ProblemError: 415, it is neither JSON nor npy, or compressed.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if encoding == "identity":
+        if given == JSON:
+            return JSON
+        if given == NPY:
+            return NPY
+        fault = f"Content-Type is {given or 'missing'}"
+    else:
+        fault = f"Content-Encoding is {encoding}"
+    raise ProblemError(
+        415,
+        "bad-media-type",
+        f"{fault}; send {JSON} or {NPY}, not compressed",
+        field="header.content-type",
+        headers={"Accept-Post": f"{JSON}, {NPY}"},
+    )
+
+
+async def read_body(request: Request, limit: int) -> bytearray:
+    """A request's body, given up as soon as it is longer than ``limit`` bytes.
+
+    Raises:
+        ProblemError: 413, it is too long.
+    """
+    too_large = ProblemError(
+        413, "body-too-large", f"the body is larger than {limit} bytes", field="body"
+    )
+    announced = request.headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise too_large
+    return content
+
+
+def decode(
+    content: Body, media: MediaType, pipeline: Pipeline, max_batch: int
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """The observations in a body.
+
+    Integers of any width are pixels from 0 to 255, floats of any width are pixels from 0 to 1.
+
+    Args:
+        content: The body.
+        media: Its type.
+        pipeline: The loaded policy's: sizes, and how raw frames become observations.
+        max_batch: Most observations at once.
+
+    Returns:
+        (N, size, size, stack) uint8, or float32 in [0, 1].
+
+    Raises:
+        ProblemError: 400, the body is not what its type says; 422, its shape, type or range is
+            not what a policy takes.
+    """
+    if media == NPY:
+        array = _from_npy(content, pipeline, max_batch)
+        pixels = _to_pixels(array, None)
+    else:
+        array, dtype = _from_json(content)
+        _check_shape(array.shape, pipeline, max_batch)
+        pixels = _to_pixels(array, dtype)
+    observation = pipeline.observation_shape
+    if pixels.shape[-3:] == observation and pixels.ndim <= 4:
+        return pixels.reshape(-1, *observation)
+    if pixels.dtype != np.uint8:
+        raise invalid(FIELD, "raw frames must be integers from 0 to 255")
+    return _from_frames(pixels.reshape(-1, *FRAME_SHAPE), pipeline)
+
+
+def _from_frames(frames: NDArray[Any], pipeline: Pipeline) -> NDArray[np.uint8]:
+    """(N × stack, 96, 96, 3) uint8 → (N, size, size, stack) uint8."""
+    pictures = np.stack([shrink(to_grey(frame), pipeline.size) for frame in frames])
+    stacks = pictures.reshape(-1, pipeline.stack, pipeline.size, pipeline.size)
+    return np.ascontiguousarray(stacks.transpose(0, 2, 3, 1))
+
+
+def _check_shape(shape: tuple[int, ...], pipeline: Pipeline, max_batch: int) -> None:
+    """Observations come before frames, should a pipeline make them look alike."""
+    observation = pipeline.observation_shape
+    frames = (pipeline.stack, *FRAME_SHAPE)
+    for one in (observation, frames):
+        if shape == one:
+            return
+        if shape[1:] == one:
+            if 1 <= shape[0] <= max_batch:
+                return
+            raise invalid(FIELD, f"a batch of {shape[0]}; it must hold from 1 to {max_batch}")
+    batches = [f"(N, {', '.join(map(str, one))})" for one in (observation, frames)]
+    raise invalid(
+        FIELD,
+        f"the shape is {shape}; it must be {observation} or {batches[0]} for observations, "
+        f"{frames} or {batches[1]} for the last raw frames, oldest first",
+    )
+
+
+def _to_pixels(
+    array: NDArray[Any], dtype: Literal["uint8", "float32"] | None
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Check the range, and narrow to uint8 or float32."""
+    integers = array.dtype.kind in "ui"
+    if not integers and dtype == "uint8":
+        raise invalid(FIELD, "dtype says uint8, but there are numbers with a fraction")
+    if integers and dtype != "float32":
+        if array.min() < 0 or array.max() > 255:
+            raise invalid(FIELD, "an integer is outside 0 to 255")
+        return array.astype(np.uint8, copy=False)
+    # Also false for NaN and the infinities.
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise invalid(FIELD, "a number is outside 0 to 1, or not finite")
+    return array.astype(np.float32, copy=False)
+
+
+def _from_json(
+    content: Body,
+) -> tuple[NDArray[Any], Literal["uint8", "float32"] | None]:
+    try:
+        document = pydantic_core.from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise ProblemError(
+            400, "bad-body", f"the body is not JSON: {error}", field="body"
+        ) from error
+    try:
+        body = ActBody.model_validate(document)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise invalid(".".join(map(str, fault["loc"])) or "body", fault["msg"]) from error
+    try:
+        array = np.array(body.observations)
+    except (ValueError, OverflowError) as error:
+        raise invalid(FIELD, "the lists are not of equal lengths at every level") from error
+    if array.dtype.kind not in "uif":
+        raise invalid(FIELD, "there is something else than numbers in the lists")
+    return array, body.dtype
+
+
+def _from_npy(content: Body, pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
+    """The array of an npy file, over the body's own memory; its header is believed in nothing."""
+    descr, fortran_order, shape, start = _npy_header(content)
+    if not isinstance(descr, str) or not _NPY_DTYPES.fullmatch(descr):
+        raise invalid(
+            FIELD, f"the dtype is {descr!r}; it must be integers or floats of up to 8 bytes"
+        )
+    _check_shape(shape, pipeline, max_batch)
+    dtype = np.dtype(descr)
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) - start != expected:
+        raise ProblemError(
+            400,
+            "bad-body",
+            f"the npy header announces {expected} bytes of numbers, "
+            f"{len(content) - start} came with it",
+            field="body",
+        )
+    flat = np.frombuffer(content, dtype, offset=start)
+    return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _npy_header(content: Body) -> tuple[Any, bool, tuple[int, ...], int]:
+    """(descr, Fortran order, shape, where the numbers start) of an npy file."""
+
+    def unreadable(why: str) -> ProblemError:
+        return ProblemError(400, "bad-body", f"the body is not an npy file: {why}", field="body")
+
+    if not content.startswith(_NPY_MAGIC):
+        raise unreadable("its first bytes are not those of one")
+    # Version 3 differs only in the names of structured types, which are of no use here.
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(bytes(content[6:8]))
+    if width is None:
+        raise unreadable("its version is neither 1.0 nor 2.0")
+    start = 8 + width
+    length = int.from_bytes(content[8:start], "little")
+    if length > _NPY_MAX_HEADER or len(content) < start + length:
+        raise unreadable("its header is cut off or too long")
+    try:
+        header = ast.literal_eval(content[start : start + length].decode("latin-1").strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise unreadable("its header is not a literal") from error
+    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
+        raise unreadable("its header does not hold descr, fortran_order and shape")
+    shape, fortran_order = header["shape"], header["fortran_order"]
+    if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
+        raise unreadable("its shape is not a tuple of sizes")
+    if not isinstance(fortran_order, bool):
+        raise unreadable("its fortran_order is neither True nor False")
+    return header["descr"], fortran_order, shape, start + length

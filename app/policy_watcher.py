@@ -1,0 +1,182 @@
+"""Follows the newest published policy from a thread of its own, so that serving never waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from training.policy import Policy
+from training.store import BrokenPolicyError, PolicyRef, PolicyStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy that is ready to act, and since when."""
+
+    policy: Policy
+    ref: PolicyRef
+    loaded_at: datetime
+
+
+class PolicyWatcher:
+    """Keeps the newest whole policy loaded.
+
+    Every ``interval_s`` it reads ``latest.json`` and nothing else. When that names another policy,
+    the policy is fetched, verified, built and warmed up in the watcher's thread; then one
+    reference is replaced. A reader takes :attr:`loaded` once and is done with the watcher.
+
+    A policy that turns out broken is remembered with its reason, and the newest whole one is
+    served instead. Storage that is away changes nothing. Both are tried again every ``retry_s``
+    (storage every ``interval_s``), since a policy may be repaired in its place.
+    """
+
+    def __init__(self, store: PolicyStore, interval_s: float, *, retry_s: float = 30.0) -> None:
+        self._store = store
+        self._interval_s = interval_s
+        self._retry_s = retry_s
+        self._loaded: LoadedPolicy | None = None
+        self._away: str | None = None
+        self._fault: str | None = None
+        self._broken: dict[PolicyRef, str] = {}
+        # The answer of latest.json that was acted upon, and when to do so again regardless.
+        self._settled: PolicyRef | None = None
+        self._retry_at: float | None = 0.0
+        self._stop = threading.Event()
+        self._looked = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="policy-watcher", daemon=True)
+
+    @property
+    def loaded(self) -> LoadedPolicy | None:
+        """The policy to serve; None until one was found."""
+        return self._loaded
+
+    @property
+    def current(self) -> Policy | None:
+        """The policy to serve, alone."""
+        loaded = self._loaded
+        return loaded.policy if loaded else None
+
+    @property
+    def loaded_at(self) -> datetime | None:
+        """When the policy to serve was loaded."""
+        loaded = self._loaded
+        return loaded.loaded_at if loaded else None
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the newest policy is not the one that is served; None while it is."""
+        return self._away or self._fault
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Version → why it was not loaded, of the policies that were tried."""
+        return {ref.version: reason for ref, reason in self._broken.copy().items()}
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop the thread, and wait for it as long as that."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def wait_ready(self, timeout_s: float | None = None) -> bool:
+        """Wait until a policy is loaded; whether one is."""
+        return self._ready.wait(timeout_s)
+
+    def wait_looked(self, timeout_s: float | None = None) -> bool:
+        """Wait until storage was looked at once, whatever was found; whether it was."""
+        return self._looked.wait(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            away: str | None = None
+            try:
+                self.look()
+            except OSError as error:
+                away = f"storage is away ({self._store.storage.root}): {error}"
+            except Exception as error:  # noqa: BLE001 - nothing may end this thread
+                away = f"looking for policies failed: {type(error).__name__}: {error}"
+            if away is None and self._away is not None:
+                logger.info("storage can be read again")
+            elif away is not None and self._away is None:
+                logger.warning("%s; what is loaded is served", away)
+            self._away = away
+            self._looked.set()
+            self._stop.wait(self._interval_s)
+
+    def look(self) -> None:
+        """Look once, and load what is to be loaded.
+
+        Raises:
+            OSError: Storage is away.
+        """
+        latest = self._store.latest_ref()
+        retry_due = self._retry_at is not None and time.monotonic() >= self._retry_at
+        if latest == self._settled and not retry_due:
+            return
+        faults = self._load_newest()
+        self._settled = latest
+        loaded = self._loaded
+        if loaded is not None and (latest is None or loaded.ref == latest):
+            self._retry_at = None
+            self._broken.clear()
+        else:
+            self._retry_at = time.monotonic() + self._retry_s
+        self._fault = "; ".join(faults) or None
+
+    def _load_newest(self) -> list[str]:
+        """Load the first whole policy, newest first; why those before it were not."""
+        faults: list[str] = []
+        for ref in self._store.newest_first():
+            if self._loaded is not None and ref == self._loaded.ref:
+                return faults
+            if self._stop.is_set():
+                return faults
+            try:
+                policy = self._build(ref)
+            except BrokenPolicyError as error:
+                if self._broken.get(ref) != str(error):
+                    logger.warning("policy skipped: %s", error)
+                self._broken[ref] = str(error)
+                faults.append(str(error))
+                continue
+            self._broken.pop(ref, None)
+            self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
+            self._ready.set()
+            logger.info("policy %s of run %s is served now", ref.version, ref.run)
+            return faults
+        return faults
+
+    def _build(self, ref: PolicyRef) -> Policy:
+        """Fetch, verify, build and warm up.
+
+        Raises:
+            BrokenPolicyError: Any of it failed for a reason that lies in the policy.
+            OSError: Storage is away.
+        """
+        try:
+            policy = Policy.from_published(self._store.fetch(ref))
+            policy.warm_up()
+        except FileNotFoundError as error:
+            raise BrokenPolicyError(f"{ref.version}: it has no manifest") from error
+        except (BrokenPolicyError, OSError):
+            raise
+        except Exception as error:
+            raise BrokenPolicyError(
+                f"{ref.version}: it cannot be built: {type(error).__name__}: {error}"
+            ) from error
+        return policy

@@ -1,0 +1,236 @@
+"""One shape for every error: ``application/problem+json`` as RFC 9457 describes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+Kind = Literal[
+    "bad-body",
+    "body-too-large",
+    "bad-media-type",
+    "invalid",
+    "no-policy",
+    "busy",
+    "no-curve",
+    "storage-away",
+]
+TITLES: dict[Kind, str] = {
+    "bad-body": "The body cannot be read",
+    "body-too-large": "The body is too large",
+    "bad-media-type": "The body's type is not supported",
+    "invalid": "The request is not valid",
+    "no-policy": "No policy has been published yet",
+    "busy": "Too many requests are waiting",
+    "no-curve": "There is no training curve",
+    "storage-away": "Storage cannot be read",
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one part of a request."""
+
+    field: str
+    """Where it is: ``query.seed``, ``observations``, …"""
+    message: str
+    """What is wrong, and what would be right."""
+
+
+class Problem(BaseModel):
+    """The body of every answer with a status of 400 or more."""
+
+    type: str
+    """``about:blank``, or ``urn:carracing:`` and the kind of problem."""
+    title: str
+    status: int
+    detail: str
+    instance: str
+    """The path that was asked for."""
+    errors: list[FieldError] = []
+
+
+class ProblemError(Exception):
+    """Raised anywhere below a route to answer with a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: Kind,
+        detail: str,
+        *,
+        field: str | None = None,
+        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe the problem.
+
+        Args:
+            status: HTTP status, 400 or more.
+            kind: Names the problem's type and title.
+            detail: What is wrong, and what would be right.
+            field: The part of the request that is to blame, if one is.
+            retry_after_s: When it is worth asking again.
+            headers: More headers for the answer.
+        """
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.errors = [] if field is None else [FieldError(field=field, message=detail)]
+        self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = str(retry_after_s)
+
+
+def invalid(field: str, message: str) -> ProblemError:
+    """A 422 for one field that can be read but not used."""
+    return ProblemError(422, "invalid", message, field=field)
+
+
+def no_policy(root: str) -> ProblemError:
+    """The 503 of everything that needs a policy, before there is one."""
+    return ProblemError(
+        503,
+        "no-policy",
+        f"nothing usable is published yet in {root}; this is looked for every few seconds",
+        retry_after_s=5,
+    )
+
+
+def problem_response(
+    path: str,
+    status: int,
+    detail: str,
+    *,
+    kind: Kind | None = None,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem as an HTTP response."""
+    problem = Problem(
+        type=f"urn:carracing:{kind}" if kind else "about:blank",
+        title=TITLES[kind] if kind else HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=path,
+        errors=list(errors),
+    )
+    return Response(
+        problem.model_dump_json(exclude_defaults=True),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        media_type=PROBLEM_JSON,
+    )
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101
+    return problem_response(
+        request.url.path,
+        error.status,
+        error.detail,
+        kind=error.kind,
+        errors=error.errors,
+        headers=error.headers,
+    )
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    errors = [
+        FieldError(field=".".join(map(str, fault["loc"])), message=fault["msg"])
+        for fault in error.errors()
+    ]
+    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in errors)
+    return problem_response(request.url.path, 422, detail, kind="invalid", errors=errors)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    detail = {
+        404: f"there is nothing at {request.url.path}; /docs lists what there is",
+        405: f"{request.url.path} does not answer {request.method}",
+    }.get(error.status_code, error.detail)
+    return problem_response(request.url.path, error.status_code, detail, headers=error.headers)
+
+
+class CatchUnhandled:
+    """Answers 500 to what no handler knew, logs it, and tells the caller nothing of it.
+
+    Starlette's own last resort raises the error again after answering, which Serve would log a
+    second time and report as a failed replica call.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; what escapes it becomes a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_start)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            response = problem_response(
+                scope["path"], 500, "something failed here that was not foreseen; it is logged"
+            )
+            await response(scope, receive, send)
+
+
+class ProblemApi(FastAPI):
+    """A FastAPI application whose every error is a problem, in its documentation as well."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_exception_handler(ProblemError, _on_problem)
+        self.add_exception_handler(RequestValidationError, _on_validation_error)
+        self.add_exception_handler(HTTPException, _on_http_exception)
+        self.add_middleware(CatchUnhandled)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with the schema that :func:`problems` refers to."""
+        document = super().openapi()
+        _, schemas = models_json_schema(
+            [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
+        )
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        return document
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that can answer with these statuses, and 500."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status in (*statuses, 500):
+        responses[status] = {"description": HTTPStatus(status).phrase, "content": content}
+        if status == 503:
+            responses[status]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
+    return responses

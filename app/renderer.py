@@ -1,0 +1,44 @@
+"""What the API asks of whoever makes films and curves, and how that can fail."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from app.films import BusyError, FilmOrder, FilmPolicyError
+
+CurveEncoding = Literal["png", "svg", "json"]
+
+
+class NoCurveError(Exception):
+    """A run has no training curve; the message says why."""
+
+
+RenderFailure = BusyError | FilmPolicyError | NoCurveError | OSError
+RENDER_FAILURES = (BusyError, FilmPolicyError, NoCurveError, OSError)
+"""What may go wrong without anyone having made a mistake."""
+
+
+class Renderer(Protocol):
+    """Makes films and curves without holding up the caller's event loop."""
+
+    async def film(self, order: FilmOrder) -> bytes:
+        """The film as a file.
+
+        Raises:
+            BusyError: Too many films are waiting.
+            FilmPolicyError: Storage does not hold the order's policy any more.
+            OSError: Storage is away.
+        """
+        ...
+
+    async def curve(
+        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+    ) -> bytes:
+        """A trial's training curve as a file.
+
+        Raises:
+            NoCurveError: The run has no table of progress, or none that can be read.
+            BusyError: Too many requests are waiting.
+            OSError: Storage is away.
+        """
+        ...

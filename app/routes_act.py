@@ -1,0 +1,67 @@
+"""``POST /act``: observations in, controls out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.observations import JSON, NPY, decode, media_type, read_body
+from app.problems import problems
+from app.schemas import ActBody, Actions, ActQuery
+from app.service import VERSION_HEADER, Service
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "Observations (size, size, stack) as training makes them, or the last raw frames "
+            "(stack, 96, 96, 3) of CarRacing-v3, oldest first; one, or a batch with an axis in "
+            "front. `GET /policy` tells size and stack. Integers are pixels from 0 to 255, floats "
+            "from 0 to 1."
+        ),
+        "content": {
+            JSON: {"schema": ActBody.model_json_schema()},
+            NPY: {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "What `numpy.save` writes; a quarter of the size of JSON.",
+                }
+            },
+        },
+    }
+}
+
+
+def act_routes(service: Service) -> APIRouter:
+    """The route that acts."""
+    router = APIRouter(tags=["act"])
+    limit, max_batch = service.settings.max_body_bytes, service.settings.max_batch
+
+    @router.post(
+        "/act", responses=problems(400, 413, 415, 422, 503), openapi_extra=_BODY, summary="Act"
+    )
+    async def act(
+        request: Request, response: Response, query: Annotated[ActQuery, Query()]
+    ) -> Actions:
+        """Decide what to do; greedily, or sampled where `seed` is given."""
+        loaded = service.loaded()
+        with service.acting.enter():
+            media = media_type(request)
+            content = await read_body(request, limit)
+
+            def decide() -> list[list[float]]:
+                pipeline = loaded.policy.manifest.pipeline
+                observations = decode(content, media, pipeline, max_batch)
+                actions: list[list[float]] = loaded.policy.act(
+                    observations, seed=query.seed
+                ).tolist()
+                return actions
+
+            actions = await service.compute(decide)
+        response.headers[VERSION_HEADER] = loaded.policy.version
+        response.headers["Cache-Control"] = "no-store"
+        return Actions(actions=actions, policy=loaded.policy.version)
+
+    return router

@@ -1,0 +1,121 @@
+"""What is served, what storage holds, and how the service is: for people and for probes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.problems import ProblemError, problems
+from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
+from app.service import VERSION_HEADER, Service
+from training.store import Listing
+
+_LISTING_KEPT_S = 5.0
+_PAGE = Path(__file__).with_name("page.html")
+_PAGE_POLICY = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' blob:; "
+    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+
+
+class PoliciesQuery(BaseModel):
+    """The query parameters of ``GET /policies``."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    """Most policies to list."""
+
+
+class _Lister:
+    """Lists storage beside the event loop, at most once every few seconds."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = asyncio.Lock()
+        self._kept: tuple[float, Listing] | None = None
+
+    async def listing(self) -> Listing:
+        async with self._lock:
+            now = asyncio.get_running_loop().time()
+            if self._kept is None or now - self._kept[0] > _LISTING_KEPT_S:
+                self._kept = (now, await asyncio.to_thread(self._service.store.listing))
+            return self._kept[1]
+
+
+def status_routes(service: Service) -> APIRouter:
+    """The routes about the service itself."""
+    router = APIRouter(tags=["status"])
+    lister = _Lister(service)
+
+    @router.head("/policy", include_in_schema=False)
+    @router.get("/policy", responses=problems(503), summary="The policy that is served")
+    async def policy(response: Response) -> LoadedPolicyFacts:
+        """What the served policy's manifest says, and since when it is served."""
+        loaded = service.loaded()
+        manifest = loaded.policy.manifest
+        response.headers[VERSION_HEADER] = manifest.version
+        response.headers["Cache-Control"] = "no-store"
+        return LoadedPolicyFacts(
+            **PolicySummary.facts(manifest),
+            loaded_at=loaded.loaded_at,
+            age_s=(datetime.now(UTC) - manifest.created_at).total_seconds(),
+            pipeline=manifest.pipeline,
+            observation_shape=manifest.pipeline.observation_shape,
+            last_error=service.watcher.last_error,
+        )
+
+    @router.get("/policies", responses=problems(422, 503), summary="What storage holds")
+    async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
+        """Published policies, newest first, and those that are broken. A few seconds old."""
+        try:
+            listing = await lister.listing()
+        except OSError as error:
+            raise ProblemError(
+                503, "storage-away", f"storage cannot be read: {error}", retry_after_s=5
+            ) from error
+        current = service.watcher.current
+        response.headers["Cache-Control"] = "no-store"
+        if current is not None:
+            response.headers[VERSION_HEADER] = current.version
+        broken = {ref.version: reason for ref, reason in listing.broken.items()}
+        broken |= service.watcher.broken
+        return Policies(
+            loaded=current.version if current else None,
+            total=len(listing.policies),
+            policies=[
+                PolicySummary(**PolicySummary.facts(manifest))
+                for manifest in listing.policies[: query.limit]
+            ],
+            broken=dict(sorted(broken.items())[: query.limit]),
+        )
+
+    @router.head("/health/live", include_in_schema=False)
+    @router.get("/health/live", responses=problems(), summary="Alive?")
+    async def live() -> Health:
+        """The process answers."""
+        return Health(status="alive")
+
+    @router.head("/health/ready", include_in_schema=False)
+    @router.get("/health/ready", responses=problems(503), summary="Ready?")
+    async def ready(response: Response) -> Health:
+        """A policy is loaded and warm; 503 until then."""
+        version = service.loaded().policy.version
+        response.headers[VERSION_HEADER] = version
+        return Health(status="ready", policy=version)
+
+    @router.head("/", include_in_schema=False)
+    @router.get("/", response_class=HTMLResponse, responses=problems(), summary="Watch it drive")
+    async def page() -> HTMLResponse:
+        """A page that shows the newest policy."""
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY}
+        return HTMLResponse(html, headers=headers)
+
+    html = _PAGE.read_text(encoding="utf-8")
+    return router

@@ -1,0 +1,136 @@
+"""The API over a real store, with a client that needs neither Ray nor a network."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from app.api import build_api
+from app.films import FilmOrder
+from app.policy_watcher import PolicyWatcher
+from app.renderer import CurveEncoding
+from app.settings import Settings
+from training.store import PolicyStore
+
+INTERVAL_S = 0.1
+"""How often the tests' watchers look."""
+
+JSON = {"Content-Type": "application/json"}
+NPY = {"Content-Type": "application/x-npy"}
+
+
+def npy(array: NDArray[Any], version: tuple[int, int] = (1, 0)) -> bytes:
+    """An array as an npy file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, version=version)
+    return buffer.getvalue()
+
+
+def pictures(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Noise, uint8."""
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@dataclass
+class FakeRenderer:
+    """Takes orders down instead of filling them."""
+
+    films: list[FilmOrder] = field(default_factory=list)
+    curves: list[tuple[str, str, CurveEncoding, int | None]] = field(default_factory=list)
+    error: Exception | None = None
+    gate: asyncio.Event | None = None
+
+    async def film(self, order: FilmOrder) -> bytes:
+        self.films.append(order)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return f"film {order.seed}".encode()
+
+    async def curve(
+        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+    ) -> bytes:
+        self.curves.append((run, trial, encoding, finetune_at))
+        if self.error is not None:
+            raise self.error
+        return f"curve {run}".encode()
+
+
+@dataclass
+class Bench:
+    """An API on the bench: what it is made of, and a client."""
+
+    settings: Settings
+    store: PolicyStore
+    watcher: PolicyWatcher
+    renderer: FakeRenderer
+    api: FastAPI
+    client: httpx.AsyncClient
+
+    async def ready(self) -> None:
+        """Start the watcher, and wait for a policy."""
+        self.watcher.start()
+        assert await asyncio.to_thread(self.watcher.wait_ready, 10)
+
+
+def is_problem(response: httpx.Response, status: int, kind: str | None = None) -> dict[str, Any]:
+    """Assert that an answer is a problem of this status and kind; its body."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["status"] == status
+    assert body["type"] == (f"urn:carracing:{kind}" if kind else "about:blank")
+    assert body["title"]
+    assert body["detail"]
+    assert body["instance"] == response.request.url.path
+    assert (status == 503) == ("Retry-After" in response.headers)
+    return body
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the surroundings takes part."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("CARRACING_", "ANYSCALE_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(clean_environment: None) -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def watcher(store: PolicyStore) -> Iterator[PolicyWatcher]:
+    watcher = PolicyWatcher(store, INTERVAL_S, retry_s=0.5)
+    yield watcher
+    watcher.stop()
+
+
+@pytest.fixture
+async def bench(
+    settings: Settings, store: PolicyStore, watcher: PolicyWatcher
+) -> AsyncIterator[Bench]:
+    renderer = FakeRenderer()
+    api = build_api(settings, watcher, renderer, store)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api), base_url="http://car.test"
+    ) as client:
+        yield Bench(settings, store, watcher, renderer, api, client)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from app.problems import PROBLEM_JSON
+from tests.app.conftest import Bench, is_problem
+from tests.conftest import PublishPolicy
+from training.store import PolicyStore
+
+pytestmark = pytest.mark.anyio
+
+EXPECTED = {
+    ("post", "/act"): {"200", "400", "413", "415", "422", "500", "503"},
+    ("get", "/gif"): {"200", "304", "422", "500", "503"},
+    ("get", "/webp"): {"200", "304", "422", "500", "503"},
+    ("get", "/curve.png"): {"200", "304", "404", "422", "500", "503"},
+    ("get", "/curve.svg"): {"200", "304", "404", "422", "500", "503"},
+    ("get", "/curve.json"): {"200", "304", "404", "422", "500", "503"},
+    ("get", "/policy"): {"200", "500", "503"},
+    ("get", "/policies"): {"200", "422", "500", "503"},
+    ("get", "/health/live"): {"200", "500"},
+    ("get", "/health/ready"): {"200", "500", "503"},
+    ("get", "/"): {"200", "500"},
+}
+
+
+async def test_the_document_names_every_route_and_error(bench: Bench) -> None:
+    document = (await bench.client.get("/openapi.json")).json()
+    found = {
+        (method, path): set(operation["responses"])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert found == EXPECTED
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(response["content"]) == [PROBLEM_JSON]
+
+
+async def test_the_document_describes_bodies_and_bounds(bench: Bench) -> None:
+    paths = (await bench.client.get("/openapi.json")).json()["paths"]
+    body = paths["/act"]["post"]["requestBody"]
+    assert body["required"]
+    assert set(body["content"]) == {"application/json", "application/x-npy"}
+    bounds = {each["name"]: each["schema"] for each in paths["/gif"]["get"]["parameters"]}
+    assert (bounds["episodes"]["minimum"], bounds["episodes"]["maximum"]) == (1, 5)
+    assert (bounds["seed"]["minimum"], bounds["seed"]["maximum"]) == (0, 2**31 - 1)
+    assert bounds["seed"]["description"]
+    assert bounds["fps"]["default"] == 25
+
+
+async def test_docs(bench: Bench) -> None:
+    assert "swagger" in (await bench.client.get("/docs")).text
+
+
+async def test_unknown_paths_and_methods(bench: Bench) -> None:
+    is_problem(await bench.client.get("/favicon.ico"), 404)
+    is_problem(await bench.client.get("/act"), 405)
+    is_problem(await bench.client.post("/gif"), 405)
+
+
+async def test_a_lifespan_loads_the_policy_before_the_first_request(
+    bench: Bench, publish_policy: PublishPolicy
+) -> None:
+    ref = publish_policy(bench.store)
+    async with bench.api.router.lifespan_context(bench.api):
+        ready = await bench.client.get("/health/ready")
+        assert ready.json()["policy"] == ref.version
+    assert not bench.watcher.alive
+
+
+async def test_a_lifespan_starts_while_storage_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: PolicyStore) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(PolicyStore, "latest_ref", away)
+    async with bench.api.router.lifespan_context(bench.api):
+        assert (await bench.client.get("/health/live")).status_code == 200
+        is_problem(await bench.client.get("/health/ready"), 503, "no-policy")

@@ -1,0 +1,38 @@
+"""What the service's processes load, each asked in a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+INGRESS = "app.api, app.service, app.policy_watcher, app.films, app.renderer, app.observations"
+
+
+def loaded_by(modules: str) -> set[str]:
+    script = f"import sys\nimport {modules}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.split())
+
+
+def test_the_api_needs_neither_ray_nor_plots_nor_tables() -> None:
+    assert not loaded_by(INGRESS) & {"ray", "matplotlib", "pandas"}
+
+
+def test_the_deployments_need_no_rllib_and_no_plots() -> None:
+    # Ray Serve itself imports pandas.
+    loaded = loaded_by("app.main, app.local")
+    assert not loaded & {"ray.rllib", "ray.tune", "matplotlib"}
+
+
+@pytest.mark.parametrize("module", ["app.main", "app.local", "app.settings"])
+def test_nothing_happens_at_import(module: str) -> None:
+    script = (
+        f"import threading, {module}, ray\n"
+        "assert not ray.is_initialized()\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from app.local import LocalError, check_address, main
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def test_a_free_address_is_fine(taken_port: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    check_address("127.0.0.1", free)
+    check_address("localhost", free)
+
+
+def test_a_taken_port_is_refused_in_words(
+    taken_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["app.local", "--port", str(taken_port)])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: 127.0.0.1:{taken_port} cannot be listened on")
+    assert "--port" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_ports_that_do_not_exist(port: int) -> None:
+    with pytest.raises(LocalError, match="from 1 to 65535"):
+        check_address("127.0.0.1", port)
+
+
+def test_hosts_that_do_not_exist() -> None:
+    with pytest.raises(LocalError, match=r"nowhere\.invalid"):
+        check_address("nowhere.invalid", 8000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("CARRACING_MAX_BATCH", "-3", "CARRACING_MAX_BATCH='-3'"),
+        ("CARRACING_STORAGE", "ftp://host", "use a local path, s3://… or gs://…"),
+    ],
+)
+def test_unsafe_settings_are_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    words: str,
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["app.local", "--port", str(free)])
+    assert main() == 2
+    assert words in capsys.readouterr().err

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+
+from app.films import BusyError, FilmOrder
+from app.policy_server import PolicyServer, RemoteRenderer
+from app.renderer import RENDER_FAILURES, Renderer
+from tests.conftest import PublishPolicy
+from training.store import PolicyStore
+
+pytestmark = pytest.mark.anyio
+
+ORDER = FilmOrder("run", "version", "0" * 64)
+
+
+class Handle:
+    """Answers as a Serve handle does, with a result or an error."""
+
+    def __init__(self, result: bytes | Exception, *, raises: bool = False) -> None:
+        self._result = result
+        self._raises = raises
+        self.film = self.curve = SimpleNamespace(remote=self._remote)
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def _remote(self, *arguments: Any) -> bytes | Exception:
+        self.calls.append(arguments)
+        if self._raises and isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+
+async def test_orders_are_passed_on() -> None:
+    handle = Handle(b"picture")
+    renderer: Renderer = RemoteRenderer(handle)
+    assert await renderer.film(ORDER) == b"picture"
+    assert await renderer.curve("run", "trial", "svg", 3) == b"picture"
+    assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3)]
+
+
+@pytest.mark.parametrize("failure", [error("why") for error in RENDER_FAILURES])
+async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> None:
+    with pytest.raises(type(failure), match="why"):
+        await RemoteRenderer(Handle(pickle.loads(pickle.dumps(failure)))).film(ORDER)
+
+
+@pytest.mark.parametrize("error", [BackPressureError(9, 8), RayActorError()])
+async def test_a_renderer_that_is_full_or_dead_is_busy(error: Exception) -> None:
+    with pytest.raises(BusyError):
+        await RemoteRenderer(Handle(error, raises=True)).curve("run", "trial", "png", None)
+
+
+async def test_health_is_the_watchers_and_not_storages(
+    store: PolicyStore,
+    clean_environment: None,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
+    monkeypatch.setenv("CARRACING_POLL_INTERVAL_S", "0.1")
+    server = PolicyServer(Handle(b""))
+    with pytest.raises(RuntimeError, match="thread has ended"):
+        await server.check_health()
+    monkeypatch.setattr(PolicyStore, "latest_ref", lambda _: open("/nowhere/at/all"))  # noqa: PTH123, SIM115
+    api = server.__serve_build_asgi_app__()
+    async with api.router.lifespan_context(api):
+        await server.check_health()
+    with pytest.raises(RuntimeError, match="thread has ended"):
+        await server.check_health()

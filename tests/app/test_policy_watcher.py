@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.policy_watcher import PolicyWatcher
+from tests.app.conftest import INTERVAL_S, pictures
+from tests.conftest import PublishPolicy, build_actor, build_manifest
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.policy import Policy, weights_to_bytes
+from training.storage import Storage
+from training.store import LATEST_FILE, PolicyRef, PolicyStore
+
+
+def eventually(holds: Callable[[], object], timeout_s: float = 5) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.01)
+
+
+def damage(store: PolicyStore, ref: PolicyRef) -> None:
+    path = f"{ref.folder}/{WEIGHTS_FILE}"
+    content = store.storage.read(path)
+    store.storage.write(path, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class CountingStorage(Storage):
+    """Counts what is read, and can be away."""
+
+    reads: Counter[str] = dataclasses.field(default_factory=Counter)
+    away: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    def read(self, relative: str) -> bytes:
+        self.reads[relative] += 1
+        if self.away.is_set():
+            raise OSError("the bucket does not answer")
+        return super().read(relative)
+
+    def folders(self, relative: str) -> list[str]:
+        self.reads[f"list {relative}"] += 1
+        return super().folders(relative)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> CountingStorage:
+    plain = Storage.open(str(tmp_path / "store"))
+    return CountingStorage(plain.root, plain.filesystem, plain.path)
+
+
+@pytest.fixture
+def store(storage: CountingStorage) -> PolicyStore:
+    return PolicyStore(storage)
+
+
+def test_waits_for_the_first_policy(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    watcher.start()
+    assert watcher.wait_looked(5)
+    assert not watcher.wait_ready(0)
+    assert [watcher.current, watcher.loaded_at, watcher.last_error] == [None, None, None]
+    ref = publish_policy(store)
+    assert watcher.wait_ready(5)
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == ref
+    assert watcher.current is not None
+    assert watcher.loaded_at is not None
+
+
+def test_acts_as_the_published_policy_does(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    ref = publish_policy(store)
+    watcher.look()
+    offline = Policy.from_published(store.fetch(ref))
+    assert watcher.current is not None
+    observations = pictures(3, 84, 84, 4)
+    np.testing.assert_array_equal(watcher.current.act(observations), offline.act(observations))
+
+
+def test_an_unchanged_store_costs_one_small_read(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    storage: CountingStorage,
+    publish_policy: PublishPolicy,
+) -> None:
+    publish_policy(store)
+    watcher.look()
+    before = watcher.loaded
+    storage.reads.clear()
+    for _ in range(5):
+        watcher.look()
+    assert storage.reads == {LATEST_FILE: 5}
+    assert watcher.loaded is before
+
+
+def test_an_empty_store_is_not_listed_at_every_look(
+    watcher: PolicyWatcher, storage: CountingStorage
+) -> None:
+    watcher.look()
+    storage.reads.clear()
+    watcher.look()
+    assert storage.reads == {LATEST_FILE: 1}
+
+
+def test_follows_newer_policies_and_promotions(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    first = publish_policy(store, iteration=1)
+    watcher.look()
+    second = publish_policy(store, iteration=2)
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == second
+    store.promote(first)
+    watcher.look()
+    assert watcher.loaded.ref == first
+
+
+def test_a_broken_policy_is_skipped_and_told_once(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    storage: CountingStorage,
+    publish_policy: PublishPolicy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    good = publish_policy(store, iteration=1)
+    watcher.look()
+    bad = publish_policy(store, iteration=2)
+    damage(store, bad)
+    before = watcher.loaded
+    for _ in range(5):
+        watcher.look()
+    assert watcher.loaded is before
+    assert before is not None
+    assert before.ref == good
+    assert storage.reads[f"{bad.folder}/{WEIGHTS_FILE}"] == 2  # here, and once by the watcher
+    assert storage.reads[f"{good.folder}/{WEIGHTS_FILE}"] == 1
+    assert watcher.last_error is not None
+    assert "sha256" in watcher.last_error
+    assert list(watcher.broken) == [bad.version]
+    assert len([line for line in caplog.messages if bad.version in line]) == 1
+
+
+def test_the_newest_whole_policy_is_taken_in_place_of_a_broken_one(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(store, iteration=1)
+    watcher.look()
+    second = publish_policy(store, iteration=2)
+    damage(store, publish_policy(store, iteration=3))
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == second
+
+
+def test_a_repaired_policy_is_taken_after_a_while(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publish_policy(store, iteration=1)
+    bad = publish_policy(store, iteration=2)
+    damage(store, bad)
+    watcher.start()
+    assert watcher.wait_ready(5)
+    time.sleep(1.2)  # more than two retries
+    assert len([line for line in caplog.messages if bad.version in line]) == 1
+    damage(store, bad)  # the bit flips back
+    eventually(lambda: watcher.loaded and watcher.loaded.ref == bad)
+    assert watcher.last_error is None
+    assert watcher.broken == {}
+
+
+@pytest.mark.parametrize("missing", [MANIFEST_FILE, WEIGHTS_FILE])
+def test_a_policy_without_one_of_its_files_is_skipped(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy, missing: str
+) -> None:
+    good = publish_policy(store, iteration=1)
+    bad = publish_policy(store, iteration=2)
+    Path(store.storage.at(f"{bad.folder}/{missing}")).unlink()
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == good
+    assert watcher.last_error is not None
+
+
+def test_a_policy_that_fails_to_run_is_skipped(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = publish_policy(store, iteration=1)
+    watcher.look()
+
+    def fail(_: Policy) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(Policy, "warm_up", fail)
+    publish_policy(store, iteration=2)
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == good
+    assert watcher.last_error is not None
+    assert "cannot be built: RuntimeError: no such kernel" in watcher.last_error
+
+
+def test_without_latest_json_the_newest_is_served(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(store, iteration=1)
+    second = publish_policy(store, iteration=2)
+    Path(store.storage.at(LATEST_FILE)).unlink()
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == second
+
+
+def test_storage_may_go_away_and_come_back(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    storage: CountingStorage,
+    publish_policy: PublishPolicy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    publish_policy(store, iteration=1)
+    watcher.start()
+    assert watcher.wait_ready(5)
+    loaded = watcher.loaded
+    storage.away.set()
+    eventually(lambda: watcher.last_error)
+    time.sleep(5 * INTERVAL_S)
+    assert watcher.loaded is loaded
+    assert "the bucket does not answer" in str(watcher.last_error)
+    assert len([line for line in caplog.messages if "does not answer" in line]) == 1
+    storage.away.clear()
+    eventually(lambda: watcher.last_error is None)
+    second = publish_policy(store, iteration=2)
+    eventually(lambda: watcher.loaded and watcher.loaded.ref == second)
+    assert watcher.alive
+
+
+def test_nothing_ends_the_thread(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(PolicyStore, "latest_ref", lambda _: 1 / 0)
+        watcher.start()
+        eventually(lambda: watcher.last_error)
+        assert "ZeroDivisionError" in str(watcher.last_error)
+    publish_policy(store)
+    assert watcher.wait_ready(5)
+
+
+def test_stop_ends_the_thread(watcher: PolicyWatcher) -> None:
+    watcher.start()
+    assert watcher.alive
+    watcher.stop()
+    assert not watcher.alive
+
+
+def test_weights_of_another_shape_are_broken(watcher: PolicyWatcher, store: PolicyStore) -> None:
+    weights = weights_to_bytes(build_actor())
+    manifest = build_manifest(weights)
+    wider = dataclasses.replace(manifest.network, hidden=manifest.network.hidden + 1)
+    store.publish(manifest.model_copy(update={"network": wider}), weights)
+    watcher.look()
+    assert watcher.current is None
+    assert "do not fit" in str(watcher.last_error)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from app.films import FilmOrder, FilmPolicyError
+from app.render_server import RenderServer
+from app.renderer import CurveEncoding, NoCurveError
+from tests.conftest import PublishPolicy
+from training.progress import ProgressRow, write_progress
+from training.store import PolicyStore, progress_file
+
+pytestmark = pytest.mark.anyio
+
+
+def table(iterations: int) -> bytes:
+    return write_progress(
+        ProgressRow(
+            trial=trial,
+            iteration=number,
+            phase="explore" if number <= 3 else "stabilize",
+            env_steps=4096 * number,
+            return_min=math.nan if number == 1 else -20.0,
+            return_mean=math.nan if number == 1 else 10.0 * number + bonus,
+            return_max=math.nan if number == 1 else 90.0,
+            lr=1e-4,
+            entropy_coeff=0.01,
+            clip_param=0.2,
+            seconds=30.0 * number,
+        )
+        for trial, bonus in (("trial-1", 0), ("trial-2", 5))
+        for number in range(1, iterations + 1)
+    )
+
+
+@pytest.fixture
+def server(
+    store: PolicyStore, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> RenderServer:
+    monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
+    return RenderServer()
+
+
+async def test_films(
+    server: RenderServer, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    ref = publish_policy(store)
+    digest = store.fetch(ref).manifest.digest
+    content = await server.film(FilmOrder(ref.run, ref.version, digest, max_steps=8, width=30))
+    assert isinstance(content, bytes)
+    assert content.startswith(b"GIF89a")
+
+
+async def test_curves_of_the_trial_asked_for(server: RenderServer, store: PolicyStore) -> None:
+    store.storage.write(progress_file("run-a"), table(6))
+
+    async def curve(encoding: CurveEncoding, finetune_at: int | None = None) -> bytes:
+        content = await server.curve("run-a", "trial-1", encoding, finetune_at)
+        assert isinstance(content, bytes)
+        return content
+
+    assert (await curve("png")).startswith(b"\x89PNG")
+    assert b"<svg" in await curve("svg", 2)
+    data = json.loads(await curve("json"))
+    assert data["trial"] == "trial-1"
+    assert data["finetune_at"] == 3
+    assert data["return_mean"] == [None, 20, 30, 40, 50, 60]
+    assert json.loads(await curve("json", 5))["finetune_at"] == 5
+
+
+async def test_a_curve_grows_with_its_table_and_is_drawn_once(
+    server: RenderServer, store: PolicyStore
+) -> None:
+    store.storage.write(progress_file("run-a"), table(3))
+    short = await server.curve("run-a", "trial-1", "png", None)
+    assert await server.curve("run-a", "trial-1", "png", None) is short
+    store.storage.write(progress_file("run-a"), table(9))
+    assert await server.curve("run-a", "trial-1", "png", None) != short
+
+
+@pytest.mark.parametrize("content", [None, b"", b"a,b\n1,2\n", b"\xff\xff", table(0)])
+async def test_no_curve(server: RenderServer, store: PolicyStore, content: bytes | None) -> None:
+    if content is not None:
+        store.storage.write(progress_file("run-a"), content)
+    failure = await server.curve("run-a", "trial-1", "json", None)
+    assert isinstance(failure, NoCurveError)
+    assert "run-a" in str(failure)
+
+
+async def test_films_of_absent_policies(server: RenderServer) -> None:
+    failure = await server.film(FilmOrder("run-a", "absent", "0" * 64))
+    assert isinstance(failure, FilmPolicyError)

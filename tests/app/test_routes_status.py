@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from datetime import datetime
+
+import httpx
+import pytest
+
+from tests.app.conftest import Bench, is_problem
+from tests.conftest import PublishPolicy
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.store import Listing, PolicyStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_served_policy(bench: Bench, publish_policy: PublishPolicy) -> None:
+    ref = publish_policy(bench.store, iteration=7, phase="stabilize")
+    await bench.ready()
+    response = await bench.client.get("/policy")
+    assert response.headers["Policy-Version"] == ref.version
+    facts = response.json()
+    manifest = bench.store.fetch(ref).manifest
+    assert facts["version"] == ref.version
+    assert (facts["iteration"], facts["phase"], facts["mean_return"]) == (7, "stabilize", 12.5)
+    assert facts["digest"] == manifest.digest
+    assert facts["observation_shape"] == [84, 84, 4]
+    assert facts["pipeline"]["frame_skip"] == 4
+    assert facts["last_error"] is None
+    loaded_at = datetime.fromisoformat(facts["loaded_at"])
+    age = (loaded_at - manifest.created_at).total_seconds()
+    assert facts["age_s"] == pytest.approx(age, abs=10)
+
+
+async def test_readiness_is_not_liveness(bench: Bench, publish_policy: PublishPolicy) -> None:
+    live = await bench.client.get("/health/live")
+    assert live.json()["status"] == "alive"
+    body = is_problem(await bench.client.get("/health/ready"), 503, "no-policy")
+    assert f"published yet in {bench.store.storage.root}" in body["detail"]
+    is_problem(await bench.client.get("/policy"), 503, "no-policy")
+    ref = publish_policy(bench.store)
+    await bench.ready()
+    ready = await bench.client.get("/health/ready")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ready", "policy": ref.version}
+
+
+async def test_what_storage_holds(bench: Bench, publish_policy: PublishPolicy) -> None:
+    empty = (await bench.client.get("/policies")).json()
+    assert empty == {"loaded": None, "total": 0, "policies": [], "broken": {}}
+
+
+async def test_policies_are_listed_newest_first(
+    bench: Bench, publish_policy: PublishPolicy
+) -> None:
+    refs = [publish_policy(bench.store, iteration=number) for number in (1, 2, 3, 4)]
+    bench.store.storage.write(f"{refs[0].folder}/{MANIFEST_FILE}", b"{}")
+    bench.store.storage.write(f"{refs[3].folder}/{WEIGHTS_FILE}", b"torn")
+    await bench.ready()
+    response = await bench.client.get("/policies?limit=2")
+    body = response.json()
+    assert body["loaded"] == refs[2].version == response.headers["Policy-Version"]
+    assert body["total"] == 3
+    assert [policy["iteration"] for policy in body["policies"]] == [4, 3]
+    assert set(body["broken"]) == {refs[0].version, refs[3].version}
+    assert "not valid" in body["broken"][refs[0].version]
+    assert "4 bytes" in body["broken"][refs[3].version]
+
+
+async def test_listing_is_bounded_and_beside_the_event_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = 0
+
+    def slow(_: PolicyStore) -> Listing:
+        nonlocal listings
+        listings += 1
+        time.sleep(1)
+        return Listing([], {})
+
+    monkeypatch.setattr(PolicyStore, "listing", slow)
+    asked = [asyncio.create_task(bench.client.get("/policies")) for _ in range(10)]
+    await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    assert (await bench.client.get("/health/live")).status_code == 200
+    assert time.perf_counter() - began < 0.6
+    assert {response.status_code for response in await asyncio.gather(*asked)} == {200}
+    assert listings == 1
+    for query in ("limit=0", "limit=101", "page=2"):
+        is_problem(await bench.client.get(f"/policies?{query}"), 422, "invalid")
+
+
+async def test_listing_while_storage_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: PolicyStore) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(PolicyStore, "listing", away)
+    is_problem(await bench.client.get("/policies"), 503, "storage-away")
+
+
+async def page(client: httpx.AsyncClient) -> str:
+    response = await client.get("/")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    return response.text
+
+
+async def test_the_page_brings_everything_along(bench: Bench) -> None:
+    html = await page(bench.client)
+    assert not re.findall(r"https?:|//[a-z]|src=|@import|url\(", html)
+    assert '<html lang="en">' in html
+    assert 'name="viewport"' in html
+    assert "prefers-color-scheme: dark" in html
+    assert "prefers-reduced-motion" in html
+
+
+async def test_the_page_asks_for_routes_that_exist(bench: Bench) -> None:
+    html = await page(bench.client)
+    asked = set(re.findall(r"""(?:href="(?!data:)|fetch\("|show\("|show\(`)([a-z][\w./]*)""", html))
+    assert {"gif", "curve.svg", "policy", "docs"} <= asked
+    for path in asked:
+        assert (await bench.client.get(f"/{path}")).status_code in (200, 503), path
+
+
+async def test_every_label_names_an_input(bench: Bench) -> None:
+    html = await page(bench.client)
+    assert set(re.findall(r'<label for="(\w+)"', html)) == set(
+        re.findall(r'<input id="(\w+)"', html)
+    )

@@ -1,0 +1,237 @@
+"""The real service: Ray, Serve and HTTP, started as a person starts it, once for all of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.app.conftest import NPY, is_problem, npy, pictures
+from tests.app.test_render_server import table
+from tests.conftest import build_actor, build_manifest
+from training.policy import Policy, weights_to_bytes
+from training.store import PolicyRef, PolicyStore, progress_file
+
+BODY = pictures(84, 84, 4)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Running:
+    """A service in a process of its own."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    store: PolicyStore
+    log: Path
+
+    def act(self) -> httpx.Response:
+        return self.client.post("/act", content=npy(BODY), headers=NPY)
+
+    def wait_for(self, ref: PolicyRef) -> None:
+        """Query until this policy decides; every query has to succeed."""
+        deadline = time.monotonic() + 15
+        while True:
+            response = self.act()
+            assert response.status_code == 200, response.text
+            if response.json()["policy"] == ref.version:
+                return
+            assert time.monotonic() < deadline
+
+
+def publish(store: PolicyStore, *, iteration: int = 1, run: str = "run-a") -> PolicyRef:
+    weights = weights_to_bytes(build_actor(seed=iteration))
+    return store.publish(build_manifest(weights, iteration=iteration, run=run), weights)
+
+
+def processes_of(marker: str) -> list[str]:
+    """Command lines of the live processes whose environment holds a text."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if marker.encode() in environment and command:
+            found.append(command)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("service")
+    root, log, port = folder / "store", folder / "log", free_port()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CARRACING_", "ANYSCALE_", "RAY_ADDRESS"))
+    }
+    environment |= {"CARRACING_STORAGE": str(root), "CARRACING_POLL_INTERVAL_S": "0.5"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.local", "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        try:
+            deadline = time.monotonic() + 120
+            while "listening on" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            yield Running(process, client, PolicyStore.open(str(root)), log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(60)
+    assert status == 0, log.read_text()
+    assert log.read_text().splitlines()[-2:] == ["stopping", "stopped"]
+    assert "Traceback" not in log.read_text()
+    deadline = time.monotonic() + 10
+    while left := processes_of(str(root)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def unpublished(service: Running) -> dict[str, httpx.Response]:
+    """What the service answered before anything was published."""
+    paths = ("/gif", "/webp", "/curve.png", "/curve.svg", "/curve.json", "/policy", "/health/ready")
+    answers = {path: service.client.get(path) for path in paths}
+    answers["/act"] = service.act()
+    for path in ("/", "/health/live", "/policies", "/openapi.json", "/nowhere"):
+        answers[path] = service.client.get(path)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def published(service: Running, unpublished: dict[str, httpx.Response]) -> PolicyRef:
+    """A policy with a curve, which the service has taken up."""
+    ref = publish(service.store)
+    service.store.storage.write(progress_file(ref.run), table(8))
+    began = time.monotonic()
+    while service.client.get("/health/ready").status_code != 200:
+        assert time.monotonic() - began < 10
+        time.sleep(0.1)
+    return ref
+
+
+def test_unpublished_is_alive_and_not_ready(
+    service: Running, unpublished: dict[str, httpx.Response]
+) -> None:
+    for path in ("/", "/health/live", "/policies", "/openapi.json"):
+        assert unpublished.pop(path).status_code == 200
+    is_problem(unpublished.pop("/nowhere"), 404)
+    for response in unpublished.values():
+        assert service.store.storage.root in is_problem(response, 503, "no-policy")["detail"]
+
+
+def test_acts_as_offline(service: Running, published: PolicyRef) -> None:
+    response = service.act()
+    assert response.status_code == 200
+    assert response.json()["policy"] == response.headers["Policy-Version"] == published.version
+    offline = Policy.from_published(service.store.fetch(published)).act(BODY[None])
+    np.testing.assert_allclose(response.json()["actions"], offline, atol=1e-6)
+
+
+def test_bad_requests_are_problems_over_http(service: Running, published: PolicyRef) -> None:
+    post = service.client.post
+    is_problem(post("/act", content=bytes(9 << 20), headers=NPY), 413, "body-too-large")
+    is_problem(post("/act", content=b"not npy", headers=NPY), 400, "bad-body")
+    is_problem(post("/act", content=b"x"), 415, "bad-media-type")
+    is_problem(service.client.get("/gif?episodes=10000"), 422, "invalid")
+    is_problem(service.client.get("/act"), 405)
+
+
+def test_acting_goes_on_while_films_are_rendered_once(
+    service: Running, published: PolicyRef
+) -> None:
+    url = "/gif?seed=3&max_steps=500"
+
+    def film(_: int) -> httpx.Response:
+        return httpx.get(service.client.base_url.join(url), timeout=60)
+
+    seconds = []
+    with ThreadPoolExecutor(4) as threads:
+        films = [threads.submit(film, number) for number in range(4)]
+        while not all(each.done() for each in films):
+            began = time.perf_counter()
+            assert service.act().status_code == 200
+            seconds.append(time.perf_counter() - began)
+    assert len(seconds) > 10
+    assert median(seconds) < 0.2
+    answers = [each.result() for each in films]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    # The replica's log lines arrive here a moment later.
+    deadline = time.monotonic() + 5
+    while "on track 3 in" not in service.log.read_text():
+        assert time.monotonic() < deadline
+    assert service.log.read_text().count("on track 3 in") == 1
+
+    answer = answers[0]
+    with Image.open(io.BytesIO(answer.content)) as gif:
+        assert gif.size == (300, 200)
+        shown = set()
+        for number in range(getattr(gif, "n_frames", 1)):
+            gif.seek(number)
+            shown.add(gif.convert("RGB").tobytes())
+    assert len(shown) > 20
+
+    etag = answer.headers["ETag"]
+    again = service.client.get(url, headers={"If-None-Match": f'W/"other", {etag}'})
+    assert (again.status_code, again.content) == (304, b"")
+    head = service.client.head("/gif?seed=4")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["ETag"] != etag
+
+
+@pytest.mark.parametrize(
+    ("path", "start"), [("/curve.png", b"\x89PNG"), ("/curve.svg", b"<?xml"), ("/curve.json", b"{")]
+)
+def test_curves(service: Running, published: PolicyRef, path: str, start: bytes) -> None:
+    response = service.client.get(path)
+    assert response.status_code == 200
+    assert response.content.startswith(start)
+    known = {"If-None-Match": response.headers["ETag"]}
+    assert service.client.get(path, headers=known).status_code == 304
+
+
+def test_hot_swap_over_http(service: Running, published: PolicyRef) -> None:
+    newer = publish(service.store, iteration=2)
+    service.wait_for(newer)
+    service.store.promote(published)
+    service.wait_for(published)
+
+
+def test_a_run_without_a_table_has_no_curve(service: Running, published: PolicyRef) -> None:
+    other = publish(service.store, iteration=3, run="run-b")
+    service.wait_for(other)
+    is_problem(service.client.get("/curve.png"), 404, "no-curve")
+    service.store.promote(published)
+    service.wait_for(published)
