@@ -24,17 +24,19 @@ class RunError(Exception):
     """A run that cannot be started or resumed as asked; the message says what would work."""
 
 
+def anyscale_job(environ: Mapping[str, str] | None = None) -> str | None:
+    """The id of the Anyscale job that this process is a part of, if it is one."""
+    environ = os.environ if environ is None else environ
+    return environ.get("ANYSCALE_HA_JOB_ID") or environ.get("ANYSCALE_JOB_ID")
+
+
 def default_run_name(recipe_name: str, environ: Mapping[str, str] | None = None) -> str:
     """A name for a run.
 
     In an Anyscale job it is the job's id, which a retry of the job shares and another submission
     does not, so that a retry resumes. Elsewhere it is the recipe's name and the time.
     """
-    environ = os.environ if environ is None else environ
-    job = environ.get("ANYSCALE_HA_JOB_ID") or environ.get("ANYSCALE_JOB_ID")
-    if job:
-        return job
-    return f"{recipe_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    return anyscale_job(environ) or f"{recipe_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 class Run:

@@ -23,7 +23,7 @@ from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback
 from training.recipe import RECIPES, Recipe
 from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
-from training.run import ResumeMode, Run, RunError, default_run_name
+from training.run import ResumeMode, Run, RunError, anyscale_job, default_run_name
 from training.storage import Storage, StorageError, choose_root
 from training.tuning import Outcome, TrialsFailedError, tune_trials
 
@@ -100,8 +100,7 @@ def train(command: Command) -> None:
     }
     resume = run.prepare(settings, resume=options.resume, restart=options.restart)
     _say(f"{'resuming' if resume else 'starting'} run {run.name} in {run.address}")
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    _connect()
     cpus, gpus = wait_for_cluster(options.num_gpus)
     resources = plan(
         cpus=cpus,
@@ -126,6 +125,22 @@ def train(command: Command) -> None:
         _say(f"interrupted; --run-name {run.name} with the same options continues it")
         return
     _conclude(run, outcome, report.rows, publishing)
+
+
+def _connect() -> None:
+    """Connect to the Ray cluster that this process belongs to, or start one on this machine.
+
+    Ray on its own would also join whatever cluster was last started here, or wait for a dead one.
+    """
+    if ray.is_initialized():
+        return
+    on_a_cluster = "RAY_ADDRESS" in os.environ or anyscale_job() is not None
+    ray.init(
+        address=None if on_a_cluster else "local",
+        include_dashboard=None if on_a_cluster else False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def _conclude(
