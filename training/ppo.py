@@ -97,5 +97,5 @@ def build_config(
             kl_coeff=0.0,
         )
         .callbacks(functools.partial(StabilizationCallback, recipe))
-        .debugging(seed=seed, log_level="WARN")
+        .debugging(seed=seed, log_level="ERROR")
     )

@@ -1,0 +1,81 @@
+"""The README claims what is so: its tables are the command lines' own, its tree is the folders'."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.settings import PREFIX, Settings
+from training.evaluate import EvaluateOptions
+from training.train import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    (body,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.M)
+    return str(body)
+
+
+def table(text: str) -> dict[str, str]:
+    """First cell → second cell of every row whose first cell is code."""
+    return dict(re.findall(r"^\| `([^`]+)` \|([^|]*)\|", text, re.MULTILINE))
+
+
+def option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def test_the_training_table_shows_the_real_defaults() -> None:
+    command = parse([])
+    real = {option(f.name): getattr(command.options, f.name) for f in fields(command.options)}
+    real |= {option(f.name): getattr(command.recipe, f.name) for f in fields(command.recipe)}
+    real["--recipe"] = command.recipe_name
+    shown = table(section("Training: `python -m training.train`"))
+    assert set(shown) <= set(real)
+    assert {option(f.name) for f in fields(command.options)} <= set(shown)
+    check_defaults(shown, real)
+
+
+def test_the_evaluation_table_shows_the_real_defaults() -> None:
+    real: dict[str, Any] = {option(f.name): f.default for f in fields(EvaluateOptions)}
+    published = parse([]).recipe.action_filter
+    real |= {option(name): value for name, value in published.to_dict().items()}
+    shown = table(section("Evaluation: `python -m training.evaluate`"))
+    assert {name.replace("--no-film", "--film") for name in shown} == set(real)
+    check_defaults(shown, real)
+
+
+def check_defaults(shown: dict[str, str], real: dict[str, Any]) -> None:
+    """Numbers and names must be equal; for None and flags the table has words."""
+    for name, text in shown.items():
+        value = real.get(name)
+        if isinstance(value, bool) or value is None:
+            continue
+        if isinstance(value, int | float):
+            assert float(text.strip()) == pytest.approx(value), name
+        else:
+            assert text.strip() == str(value), name
+
+
+def test_the_settings_table_names_real_settings() -> None:
+    shown = [name for name in table(section("The service")) if name.startswith(PREFIX)]
+    assert shown
+    assert {name.removeprefix(PREFIX).lower() for name in shown} <= set(Settings.model_fields)
+
+
+def test_the_tree_names_every_module_and_nothing_else() -> None:
+    tree = section("What is where")
+    named = set(re.findall(r"\b(\w+\.(?:py|html))\b", tree))
+    there = {
+        path.name
+        for folder in ("app", "training")
+        for path in (ROOT / folder).iterdir()
+        if path.suffix in (".py", ".html") and path.name != "__init__.py"
+    }
+    assert named - {"test_end_to_end.py"} == there
