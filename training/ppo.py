@@ -20,6 +20,9 @@ from training.stabilization import StabilizationCallback
 
 ENV_NAME = "carracing_pixels"
 
+_SAMPLE_TIMEOUT_S = 3600.0
+"""RLlib throws away a batch that takes longer, 60 s as it comes, and trains on nothing."""
+
 
 def make_training_env(recipe: Recipe, _: Any = None) -> gym.Env[Any, Any]:
     """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
@@ -72,6 +75,7 @@ def build_config(
             num_cpus_per_env_runner=resources.cpus_per_env_runner,
             num_envs_per_env_runner=recipe.num_envs_per_env_runner,
             rollout_fragment_length="auto",
+            sample_timeout_s=_SAMPLE_TIMEOUT_S,
         )
         # PPO's sampling and learning alternate, so a learner process of its own gains nothing.
         .learners(
