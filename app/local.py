@@ -108,7 +108,7 @@ def serve_until_told(options: LocalOptions) -> None:
                 address=cluster or "local",
                 include_dashboard=False,
                 runtime_env={"env_vars": environment},
-                logging_level="WARNING",
+                logging_level="ERROR",
             )
         except ConnectionError as error:
             raise LocalError(f"there is no Ray at RAY_ADDRESS={cluster}: {error}") from error

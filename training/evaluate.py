@@ -3,7 +3,8 @@
     python -m training.evaluate --checkpoint results --episodes 10 --output carracing.gif
     python -m training.evaluate --progress-csv results/runs/<run>/progress.csv
 
-Scores are returns of the unmodified environment: unscaled, greedy actions, stock CarRacing-v3.
+Scores are unscaled returns of the unmodified CarRacing-v3. Actions are greedy, and smoothed by the
+filter that is printed: the policy's own unless options say otherwise.
 """
 
 from __future__ import annotations
@@ -27,12 +28,11 @@ from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.curve import CurveFormat, draw_curve, pick_trial
 from training.environment import EPISODE_FRAMES
 from training.film import WIDTH, Film, FilmFormat
-from training.manifest import MANIFEST_FILE
 from training.policy import Policy
 from training.progress import ProgressError, read_progress
 from training.rollout import Episode, drive
 from training.storage import Storage, StorageError, choose_root
-from training.store import BrokenPolicyError, NoPolicyError, PolicyStore
+from training.store import BrokenPolicyError, NoPolicyError, PolicyStore, read_policy
 
 _PROGRAM = "python -m training.evaluate"
 
@@ -88,6 +88,9 @@ class EvaluateOptions:
             raise ValueError(f"--output is {self.output}; it must end in .gif or .webp")
         if self.plot_output.suffix not in (".png", ".svg"):
             raise ValueError(f"--plot-output is {self.plot_output}; it must end in .png or .svg")
+        for path in (self.output, self.plot_output, self.json):
+            if path is not None and not path.parent.is_dir():
+                raise ValueError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def load_policy(source: str) -> Policy:
@@ -98,22 +101,30 @@ def load_policy(source: str) -> Policy:
             there or not whole; the message says which.
     """
     folder = Path(source)
-    if (folder / MANIFEST_FILE).is_file():
-        return Policy.from_folder(folder)
     if is_checkpoint(folder):
         actor, description = load_actor(folder)
         return Policy(description, actor, version=folder.name)
-    return Policy.from_published(PolicyStore.open(source).newest())
+    storage = Storage.open(source)
+    try:
+        return Policy.from_published(read_policy(storage))
+    except FileNotFoundError:
+        return Policy.from_published(PolicyStore(storage).newest())
 
 
-def drive_episodes(policy: Policy, options: EvaluateOptions) -> list[Episode]:
-    """Drive every episode, print its score, and write the film."""
+def choose_filter(policy: Policy, options: EvaluateOptions) -> ActionFilter:
+    """The policy's own filter, with what the options override."""
     own = policy.description.action_filter
-    action_filter = ActionFilter(
+    return ActionFilter(
         smooth_alpha=_or(options.smooth_alpha, own.smooth_alpha),
         steer_deadzone=_or(options.steer_deadzone, own.steer_deadzone),
         steer_clip=_or(options.steer_clip, own.steer_clip),
     )
+
+
+def drive_episodes(
+    policy: Policy, action_filter: ActionFilter, options: EvaluateOptions
+) -> list[Episode]:
+    """Drive every episode, print its score, and write the film."""
     film = None
     if options.film:
         encoding: FilmFormat = "webp" if options.output.suffix == ".webp" else "gif"
@@ -151,12 +162,18 @@ def _or(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def report(policy: Policy, episodes: Sequence[Episode], options: EvaluateOptions) -> dict[str, Any]:
+def report(
+    policy: Policy,
+    action_filter: ActionFilter,
+    episodes: Sequence[Episode],
+    options: EvaluateOptions,
+) -> dict[str, Any]:
     """Everything about an evaluation, ready for JSON."""
     return {
         "policy": policy.version,
         "environment": "CarRacing-v3, unmodified",
-        "returns": "unscaled, greedy actions",
+        "returns": "unscaled, greedy actions, smoothed by the filter",
+        "filter": asdict(action_filter),
         "options": {
             name: str(value) if isinstance(value, Path) else value
             for name, value in asdict(options).items()
@@ -191,9 +208,12 @@ def evaluate(options: EvaluateOptions) -> None:
         source = choose_root()
     if source is not None:
         policy = load_policy(source)
-        episodes = drive_episodes(policy, options)
+        action_filter = choose_filter(policy, options)
+        episodes = drive_episodes(policy, action_filter, options)
         if options.json is not None:
-            options.json.write_text(json.dumps(report(policy, episodes, options), indent=2))
+            options.json.write_text(
+                json.dumps(report(policy, action_filter, episodes, options), indent=2)
+            )
             print(f"scores: {options.json}")
     if options.progress_csv is not None:
         plot(options, options.progress_csv)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from training import network
 from training.actions import to_controls
-from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, PolicyDescription
-from training.store import BrokenPolicyError, PublishedPolicy, verify
+from training.manifest import WEIGHTS_FILE, Manifest, PolicyDescription
+from training.store import BrokenPolicyError, PublishedPolicy
 
 
 def weights_to_bytes(actor: network.Actor) -> bytes:
@@ -70,17 +69,6 @@ class Policy:
                 f"{manifest.version}: the weights do not fit the manifest's network: {error}"
             ) from error
         return cls(manifest, actor, version=manifest.version)
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Policy:
-        """Load a published policy from a local folder.
-
-        Raises:
-            FileNotFoundError: One of its two files is missing.
-            BrokenPolicyError: It is not whole.
-        """
-        manifest_json = (folder / MANIFEST_FILE).read_bytes()
-        return cls.from_published(verify(manifest_json, (folder / WEIGHTS_FILE).read_bytes()))
 
     @property
     def manifest(self) -> Manifest:

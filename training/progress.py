@@ -12,6 +12,7 @@ from typing import Any
 
 from training.environment import Pipeline
 
+# RLlib's own columns; scaled, and all that a trial's table has which another project trained.
 _RLLIB_RETURNS = "env_runners/episode_return_"
 
 
@@ -112,10 +113,12 @@ def _from_run(record: Mapping[str, Any]) -> ProgressRow:
 
 
 def _from_trial(record: Mapping[str, Any]) -> ProgressRow:
-    scale = Pipeline().reward_scale
     returns = {
-        f"return_{kind}": _number(record, f"{_RLLIB_RETURNS}{kind}") / scale
-        for kind in ("min", "mean", "max")
+        name: _number(record, name)
+        if name in record
+        else _number(record, f"{_RLLIB_RETURNS}{name.removeprefix('return_')}")
+        / Pipeline().reward_scale
+        for name in ("return_min", "return_mean", "return_max")
     }
     steps = _number(record, "num_env_steps_sampled_lifetime")
     return ProgressRow(
@@ -139,7 +142,9 @@ def recent_return(rows: Iterable[ProgressRow], last: int = 5) -> float:
 
 
 def best_trial(rows: Sequence[ProgressRow]) -> str:
-    """The trial with the highest recent return."""
+    """The trial with the highest recent return; raises ProgressError where there are no rows."""
+    if not rows:
+        raise ProgressError("it has no rows yet")
     trials: dict[str, list[ProgressRow]] = {}
     for row in rows:
         trials.setdefault(row.trial, []).append(row)

@@ -22,18 +22,20 @@ _REMOTE_WRITE_INTERVAL_S = 10.0
 class ProgressReport(Callback):  # type: ignore[misc]
     """Prints and stores the progress of all trials of a run."""
 
-    def __init__(self, root: str, run: str, recipe: Recipe) -> None:
-        self._root = root
+    def __init__(self, storage: Storage, run: str, recipe: Recipe, *, resume: bool) -> None:
+        self._storage = storage
         self._file = progress_file(run)
+        self._resume = resume
         self._recipe = recipe
         self._rows: dict[tuple[str, int], ProgressRow] = {}
         self._written_at = 0.0
 
     def setup(self, **_: Any) -> None:
-        """Take up the table that an interrupted run left behind."""
-        storage = Storage.open(self._root)
+        """Take up the table that an interrupted run left behind, if this run resumes it."""
+        if not self._resume:
+            return
         try:
-            rows = read_progress(storage.read(self._file))
+            rows = read_progress(self._storage.read(self._file))
         except FileNotFoundError:
             return
         except ProgressError as error:
@@ -87,14 +89,11 @@ class ProgressReport(Callback):  # type: ignore[misc]
         )
 
     def _store(self, *, now: bool = False) -> None:
-        storage = Storage.open(self._root)
-        remote = storage.root != storage.path
-        if remote and not now and time.monotonic() - self._written_at < _REMOTE_WRITE_INTERVAL_S:
-            return
-        if not self._rows:
+        lately = time.monotonic() - self._written_at < _REMOTE_WRITE_INTERVAL_S
+        if not self._rows or (lately and not now and not self._storage.is_local):
             return
         try:
-            storage.write(self._file, write_progress(self.rows))
+            self._storage.write(self._file, write_progress(self.rows))
         except OSError:
             logger.exception("%s could not be written; the next iteration tries again", self._file)
         self._written_at = time.monotonic()

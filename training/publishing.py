@@ -14,11 +14,18 @@ from pyarrow import fs
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
-from training.checkpoint import load_actor
+from training.checkpoint import NotACheckpointError, load_actor
 from training.manifest import Manifest
-from training.policy import weights_to_bytes
+from training.policy import Policy, weights_to_bytes
 from training.storage import Storage
-from training.store import PolicyRef, PolicyStore, describe_files, run_folder
+from training.store import (
+    BrokenPolicyError,
+    PolicyRef,
+    PolicyStore,
+    PublishedPolicy,
+    describe_files,
+    run_folder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +34,13 @@ BEST_CHECKPOINT = "best_checkpoint_"
 
 
 def git_revision() -> str | None:
-    """The commit that is running: ``CARRACING_GIT_REVISION``, else what git says, else None."""
+    """The commit that is running: ``CARRACING_GIT_REVISION``, else what git says, else None.
+
+    It ends in ``-dirty`` where files differ from the commit.
+    """
     if revision := os.environ.get("CARRACING_GIT_REVISION"):
         return revision
-    command = ["git", "rev-parse", "HEAD"]
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
         found = subprocess.run(  # noqa: S603
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
@@ -43,10 +53,21 @@ def git_revision() -> str | None:
 class PublishingCallback(Callback):  # type: ignore[misc]
     """Publishes every checkpoint of every trial, and keeps a copy of each trial's best one."""
 
-    def __init__(self, root: str, run: str, recipe_name: str) -> None:
-        self._root = root
+    def __init__(
+        self, storage: Storage, run: str, recipe_name: str, *, revision: str | None = None
+    ) -> None:
+        """Publish to a storage root.
+
+        Args:
+            storage: The root.
+            run: The run's name.
+            recipe_name: The recipe, for the manifests.
+            revision: The commit that trains, for the manifests.
+        """
+        self._storage = storage
         self._run = run
         self._recipe_name = recipe_name
+        self._revision = revision
         self._best: dict[str, float] = {}
         self._published: dict[str, PolicyRef] = {}
 
@@ -64,21 +85,20 @@ class PublishingCallback(Callback):  # type: ignore[misc]
     ) -> None:
         """Publish; a failure is reported, and training goes on to its next checkpoint."""
         del iteration, trials
-        try:
-            self._publish(trial, checkpoint)
-            self._keep_if_best(trial, checkpoint)
-        except OSError:
-            logger.exception("the checkpoint of trial %s could not be published", trial.trial_id)
+        for step in (self._publish, self._keep_if_best):
+            try:
+                step(trial, checkpoint)
+            except (OSError, ValueError, NotACheckpointError, BrokenPolicyError):
+                logger.exception(
+                    "the checkpoint of trial %s could not be published", trial.trial_id
+                )
 
     def promote(self, trial: str) -> PolicyRef | None:
         """Make a trial's newest policy the latest of the store; None where it has none."""
         ref = self._published.get(trial)
         if ref is not None:
-            self._store().promote(ref)
+            PolicyStore(self._storage).promote(ref)
         return ref
-
-    def _store(self) -> PolicyStore:
-        return PolicyStore.open(self._root)
 
     def _publish(self, trial: Trial, checkpoint: Checkpoint) -> None:
         with checkpoint.as_directory() as folder:
@@ -98,19 +118,22 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             phase=result["phase"],
             env_steps=int(result["num_env_steps_sampled_lifetime"]),
             mean_return=None if math.isnan(mean_return) else mean_return,
-            git_revision=git_revision(),
+            git_revision=self._revision,
             created_at=datetime.now(UTC),
             files=files,
             **{name: getattr(description, name) for name in type(description).model_fields},
         )
-        self._published[trial.trial_id] = self._store().publish(manifest, weights)
+        published = PublishedPolicy(manifest, weights)
+        # What no reader would take is not published: a network that has diverged, say.
+        Policy.from_published(published)
+        self._published[trial.trial_id] = PolicyStore(self._storage).publish(manifest, weights)
         logger.info("published %s", manifest.version)
 
     def _keep_if_best(self, trial: Trial, checkpoint: Checkpoint) -> None:
         mean_return = float(trial.last_result["return_mean"])
         if math.isnan(mean_return) or mean_return <= self._best.get(trial.trial_id, -math.inf):
             return
-        storage = Storage.open(self._root)
+        storage = self._storage
         folder = f"{run_folder(self._run)}/{trial.trial_id}"
         kept = f"{BEST_CHECKPOINT}{trial.last_result['training_iteration']:06d}"
         storage.copy_folder(

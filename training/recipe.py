@@ -178,4 +178,20 @@ _POSITIVE = (
     "grad_clip",
 )
 
-RECIPES: dict[str, Recipe] = {"published": Recipe()}
+_PUBLISHED = Recipe()
+
+RECIPES: dict[str, Recipe] = {
+    "published": _PUBLISHED,
+    # Small batches, so that on a laptop a newer policy drives every minute or so.
+    "demo": dataclasses.replace(
+        _PUBLISHED,
+        max_iters=60,
+        finetune_at=40,
+        num_samples=2,
+        num_env_runners=2,
+        train_batch_size_per_learner=1024,
+        minibatch_size=128,
+        num_epochs=4,
+        checkpoint_every=2,
+    ),
+}

@@ -69,9 +69,16 @@ def plan(
         num_env_runners=runners,
         cpus_per_env_runner=runner_cpus,
         main_cpus=main_cpus,
-        gpus_per_trial=min(1.0, gpus / concurrent),
+        gpus_per_trial=_gpu_share(gpus, concurrent),
         max_concurrent_trials=concurrent,
     )
+
+
+def _gpu_share(gpus: float, trials: int) -> float:
+    """The share of a GPU with which that many trials fit; a share lies on one GPU."""
+    if gpus < 1:
+        return gpus / trials
+    return 1.0 / math.ceil(trials / math.floor(gpus))
 
 
 def wait_for_cluster(num_gpus: float | None, *, timeout_s: float = 1800.0) -> tuple[float, float]:
@@ -90,12 +97,20 @@ def wait_for_cluster(num_gpus: float | None, *, timeout_s: float = 1800.0) -> tu
         NoResourcesError: They did not appear in time; the message says what there is.
     """
     wanted_gpus = num_gpus or 0.0
+    if wanted_gpus == 0:
+        request: list[dict[str, float]] = [{"CPU": 1}]
+    else:
+        # One bundle per GPU: several need not be on one node.
+        request = [{"CPU": 1, "GPU": 1}] * math.ceil(wanted_gpus)
     deadline = time.monotonic() + timeout_s
     asked = False
     while True:
         found = ray.cluster_resources()
         cpus, gpus = found.get("CPU", 0.0), found.get("GPU", 0.0)
         if cpus >= 1 and gpus >= wanted_gpus:
+            if asked:
+                # A request holds its nodes until it is withdrawn; trials hold what they need.
+                request_resources(bundles=[])
             return cpus, gpus if num_gpus is None else wanted_gpus
         if not asked:
             logger.info(
@@ -105,12 +120,10 @@ def wait_for_cluster(num_gpus: float | None, *, timeout_s: float = 1800.0) -> tu
                 gpus,
                 wanted_gpus,
             )
-            # One bundle per GPU: several need not be on one node.
-            request_resources(
-                bundles=[{"CPU": 1, "GPU": 1}] * math.ceil(wanted_gpus) or [{"CPU": 1}]
-            )
+            request_resources(bundles=request)
             asked = True
         if time.monotonic() > deadline:
+            request_resources(bundles=[])
             raise NoResourcesError(
                 f"after {timeout_s:g} s the cluster has {cpus:g} CPUs and {gpus:g} GPUs; training "
                 f"was told to use {wanted_gpus:g} GPUs: start a node that has them, "

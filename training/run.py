@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pyarrow import fs
 
-from training.storage import Storage
+from training.storage import Storage, StorageError
 from training.store import run_folder
 
 ResumeMode = Literal["auto", "never", "must"]
@@ -18,6 +19,8 @@ ResumeMode = Literal["auto", "never", "must"]
 SETTINGS_FILE = "run.json"
 _POLICIES = "policies"
 _TUNE_STATE = "experiment_state-"
+# A policy's version is the run's name and some twenty characters more.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunError(Exception):
@@ -28,6 +31,12 @@ def anyscale_job(environ: Mapping[str, str] | None = None) -> str | None:
     """The id of the Anyscale job that this process is a part of, if it is one."""
     environ = os.environ if environ is None else environ
     return environ.get("ANYSCALE_HA_JOB_ID") or environ.get("ANYSCALE_JOB_ID")
+
+
+def on_anyscale(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this process runs on an Anyscale cluster: in a job or in a workspace."""
+    environ = os.environ if environ is None else environ
+    return "ANYSCALE_SESSION_ID" in environ or anyscale_job(environ) is not None
 
 
 def default_run_name(recipe_name: str, environ: Mapping[str, str] | None = None) -> str:
@@ -43,6 +52,12 @@ class Run:
     """One run's folder below a storage root."""
 
     def __init__(self, storage: Storage, name: str) -> None:
+        """Name a run; raises RunError where the name cannot name a folder and a policy."""
+        if not _NAME.fullmatch(name):
+            raise RunError(
+                f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100 of them, "
+                "and begin with a letter or digit"
+            )
         self.storage = storage
         self.name = name
         self.folder = run_folder(name)
@@ -71,7 +86,14 @@ class Run:
 
         Raises:
             RunError: The run is there and must not be, or the reverse, or has other settings.
+            StorageError: The storage root cannot be read or written.
         """
+        try:
+            return self._prepare(settings, resume=resume, restart=restart)
+        except OSError as error:
+            raise StorageError(f"storage root {self.storage.root!r}: {error}") from error
+
+    def _prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
         found = self._has_state()
         if restart:
             self._clear()
@@ -91,7 +113,8 @@ class Run:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON document into the run's folder."""
-        self.storage.write(f"{self.folder}/{name}", json.dumps(content, indent=2).encode())
+        document = json.dumps(content, indent=2, allow_nan=False)
+        self.storage.write(f"{self.folder}/{name}", document.encode())
 
     def _has_state(self) -> bool:
         selector = fs.FileSelector(self.path, allow_not_found=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from functools import partial
 from typing import Any
 
@@ -31,7 +30,9 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         """Let a learner on the CPU use the cores that env runners leave idle while it learns."""
         if algorithm.config.num_gpus_per_learner == 0:
             # Ray gives a process as many threads as it reserves CPUs, here one or less.
-            torch.set_num_threads(os.cpu_count() or 1)
+            config = algorithm.config
+            runners = config.num_env_runners * config.num_cpus_per_env_runner
+            torch.set_num_threads(max(1, round(runners + config.num_cpus_for_main_process)))
         if self._recipe.phase(1) == "stabilize":
             self._switch(algorithm)
 

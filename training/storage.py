@@ -67,6 +67,11 @@ class Storage:
             raise StorageError(f"storage root {root!r} cannot be opened: {error}") from error
         return cls(root.rstrip("/"), filesystem, path)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, or mounted there."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
     def at(self, relative: str) -> str:
         """The path of ``relative`` as the filesystem names it."""
         return f"{self.path}/{relative}" if relative else self.path
@@ -79,7 +84,7 @@ class Storage:
 
     def write(self, relative: str, content: bytes) -> None:
         """Write a whole file such that a reader sees all of it or what was there before."""
-        if not isinstance(self.filesystem, fs.LocalFileSystem):
+        if not self.is_local:
             # Object stores show an object only once its upload has been completed.
             with self.filesystem.open_output_stream(self.at(relative), compression=None) as stream:
                 stream.write(content)

@@ -109,6 +109,27 @@ def verify(manifest_json: bytes, weights: bytes, *, version: str | None = None) 
     return PublishedPolicy(manifest, weights)
 
 
+def read_policy(
+    storage: Storage, folder: str = "", *, version: str | None = None
+) -> PublishedPolicy:
+    """Read and verify the policy in a folder below a root, or in the root itself.
+
+    Raises:
+        FileNotFoundError: There is no policy.
+        BrokenPolicyError: It is there, but not whole.
+        OSError: Storage is away.
+    """
+    prefix = f"{folder}/" if folder else ""
+    manifest_json = storage.read(f"{prefix}{MANIFEST_FILE}")
+    try:
+        weights = storage.read(f"{prefix}{WEIGHTS_FILE}")
+    except FileNotFoundError as error:
+        raise BrokenPolicyError(
+            f"{version or storage.at(folder)}: {WEIGHTS_FILE} is missing"
+        ) from error
+    return verify(manifest_json, weights, version=version)
+
+
 def parse_manifest(content: bytes, *, version: str | None = None) -> Manifest:
     """Read a ``manifest.json``; raises BrokenPolicyError with every fault that it has."""
     label = version or "manifest"
@@ -173,19 +194,8 @@ class PolicyStore:
             return None
 
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
-        """Read and verify one policy.
-
-        Raises:
-            FileNotFoundError: There is no such policy.
-            BrokenPolicyError: It is there, but not whole.
-            OSError: Storage is away.
-        """
-        manifest_json = self.storage.read(f"{ref.folder}/{MANIFEST_FILE}")
-        try:
-            weights = self.storage.read(f"{ref.folder}/{WEIGHTS_FILE}")
-        except FileNotFoundError as error:
-            raise BrokenPolicyError(f"{ref.version}: {WEIGHTS_FILE} is missing") from error
-        return verify(manifest_json, weights, version=ref.version)
+        """Read and verify one policy; raises what :func:`read_policy` does."""
+        return read_policy(self.storage, ref.folder, version=ref.version)
 
     def refs(self) -> Iterator[PolicyRef]:
         """Every policy folder whose name is a version, whole or not, in no order of age."""
@@ -195,10 +205,6 @@ class PolicyStore:
                     yield PolicyRef(run=run, version=version)
                 except pydantic.ValidationError:
                     logger.warning("%s/%s is no name of a policy, skipped", run, version)
-
-    def find(self, version: str) -> PolicyRef | None:
-        """Where the policy of that version is, in whichever run."""
-        return next((ref for ref in self.refs() if ref.version == version), None)
 
     def listing(self) -> Listing:
         """Every policy by its manifest, newest first, and those not to be believed."""

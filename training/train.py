@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +22,17 @@ import tyro
 
 from training.progress import ProgressRow, best_trial, recent_return
 from training.progress_report import ProgressReport
-from training.publishing import PublishingCallback
+from training.publishing import PublishingCallback, git_revision
 from training.recipe import RECIPES, Recipe
 from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
-from training.run import ResumeMode, Run, RunError, anyscale_job, default_run_name
+from training.run import ResumeMode, Run, RunError, default_run_name, on_anyscale
 from training.storage import Storage, StorageError, choose_root
 from training.tuning import Outcome, TrialsFailedError, tune_trials
 
 _PROGRAM = "python -m training.train"
 BEST_CONFIG_FILE = "best_config.json"
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,19 @@ class RunOptions:
     """auto continues a run of that name, never refuses to, must insists on it."""
     restart: bool = False
     """Begin a run of that name again; its published policies stay."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be, or contradict each other, with a ValueError."""
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
+        if self.num_gpus is not None and not 0 <= self.num_gpus < math.inf:
+            raise ValueError(f"--num-gpus is {self.num_gpus}; it must be 0 or more")
+        if self.max_concurrent_trials is not None and self.max_concurrent_trials < 1:
+            raise ValueError(
+                f"--max-concurrent-trials is {self.max_concurrent_trials}; it must be at least 1"
+            )
+        if self.restart and self.resume == "must":
+            raise ValueError("--restart and --resume must contradict each other; give one of them")
 
 
 @dataclass(frozen=True)
@@ -79,14 +96,16 @@ def parse(arguments: Sequence[str]) -> Command:
     )
 
 
-def train(command: Command) -> None:
-    """Carry out a run to its end.
+def train(command: Command) -> bool:
+    """Carry out a run; whether it got to its end, rather than being interrupted.
 
     Raises:
-        RunError, StorageError, NoResourcesError: It cannot be begun as asked.
+        RunError, StorageError, NoResourcesError, ValueError: It cannot be begun as asked.
         TrialsFailedError: A trial failed for good.
     """
     options, recipe = command.options, command.recipe
+    if not options.skip_asha:
+        _refuse_searched(command)
     run = Run(
         Storage.open(choose_root(options.results_dir)),
         options.run_name or default_run_name(command.recipe_name),
@@ -110,8 +129,10 @@ def train(command: Command) -> None:
         max_concurrent_trials=options.max_concurrent_trials,
     )
     _say(_describe(resources, trials, cpus, gpus))
-    report = ProgressReport(run.storage.root, run.name, recipe)
-    publishing = PublishingCallback(run.storage.root, run.name, command.recipe_name)
+    report = ProgressReport(run.storage, run.name, recipe, resume=resume)
+    publishing = PublishingCallback(
+        run.storage, run.name, command.recipe_name, revision=git_revision()
+    )
     outcome = tune_trials(
         run,
         recipe,
@@ -123,8 +144,20 @@ def train(command: Command) -> None:
     )
     if outcome.interrupted:
         _say(f"interrupted; --run-name {run.name} with the same options continues it")
-        return
+        return False
     _conclude(run, outcome, report.rows, publishing)
+    return True
+
+
+def _refuse_searched(command: Command) -> None:
+    """Refuse values that a search would replace."""
+    own = RECIPES[command.recipe_name]
+    for name, domain in own.search.items():
+        if getattr(command.recipe, name) != getattr(own, name):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is searched in {domain}; "
+                "give it with --skip-asha, which trains one trial"
+            )
 
 
 def _connect() -> None:
@@ -134,7 +167,7 @@ def _connect() -> None:
     """
     if ray.is_initialized():
         return
-    on_a_cluster = "RAY_ADDRESS" in os.environ or anyscale_job() is not None
+    on_a_cluster = "RAY_ADDRESS" in os.environ or on_anyscale()
     ray.init(
         address=None if on_a_cluster else "local",
         include_dashboard=None if on_a_cluster else False,
@@ -147,23 +180,35 @@ def _conclude(
     run: Run, outcome: Outcome, rows: Sequence[ProgressRow], publishing: PublishingCallback
 ) -> None:
     """Name the best trial, make its newest policy the latest, and say what to do next."""
+    if not rows:
+        outcome.raise_failures()
+        raise TrialsFailedError("no trial finished an iteration")
     best = best_trial(rows)
-    score = recent_return([row for row in rows if row.trial == best])
+    recent = recent_return([row for row in rows if row.trial == best])
+    known = not math.isnan(recent)
     run.write_json(
         BEST_CONFIG_FILE,
-        {"trial": best, "recent_return": score, "config": outcome.hyperparameters[best]},
+        {
+            "trial": best,
+            "recent_return": recent if known else None,
+            "config": outcome.hyperparameters[best],
+        },
     )
     ref = publishing.promote(best)
-    _say(
-        f"best trial {best}: mean return {score:.1f} over its last iterations "
-        "(unscaled, of sampled actions in training)"
-    )
+    if known:
+        _say(
+            f"best trial {best}: mean return {recent:.1f} over its last iterations "
+            "(unscaled, of sampled actions in training)"
+        )
+    else:
+        _say(f"best trial {best}: no episode has ended in it yet")
     if ref is not None:
+        root, table = shlex.quote(run.storage.root), shlex.quote(f"{run.address}/progress.csv")
         _say(
             f"its newest policy is {ref.version}\n"
-            f"evaluate it:  python -m training.evaluate --checkpoint {run.storage.root} "
-            f"--episodes 10 --progress-csv {run.address}/progress.csv\n"
-            f"serve it:     CARRACING_STORAGE={run.storage.root} python -m app.local"
+            f"evaluate it:  python -m training.evaluate --checkpoint {root} "
+            f"--episodes 10 --progress-csv {table}\n"
+            f"serve it:     CARRACING_STORAGE={root} python -m app.local"
         )
     outcome.raise_failures()
 
@@ -187,7 +232,8 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        train(parse(arguments))
+        if not train(parse(arguments)):
+            raise SystemExit(_INTERRUPTED)
     except (RunError, StorageError, NoResourcesError, TrialsFailedError, ValueError) as error:
         raise SystemExit(f"{_PROGRAM}: {error}") from error
 

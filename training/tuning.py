@@ -10,7 +10,7 @@ from ray import tune
 from ray.rllib.algorithms.ppo import PPO
 from ray.tune import Callback, CheckpointConfig
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.tune_config import ResumeConfig
 
@@ -50,6 +50,43 @@ class Outcome:
             )
 
 
+class _Unended(Callback):  # type: ignore[misc]
+    """The trials that began and did not end: Tune calls an interrupted one terminated too."""
+
+    def __init__(self) -> None:
+        self.trials: set[str] = set()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        del iteration, trials
+        self.trials.add(trial.trial_id)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
+        del iteration, trials
+        self.trials.discard(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        del iteration, trials
+        self.trials.discard(trial.trial_id)
+
+
+class _KeepScheduler(Callback):  # type: ignore[misc]
+    """Keeps a scheduler's state with the run's: Tune itself begins with an empty one on resume.
+
+    Without its rungs, halving would compare a young trial with what old ones reached much later.
+    """
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self._scheduler = scheduler
+
+    def get_state(self) -> dict[str, Any]:
+        return {"scheduler": vars(self._scheduler).copy()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        vars(self._scheduler).update(state["scheduler"])
+
+
 def tune_trials(
     run: Run,
     recipe: Recipe,
@@ -66,12 +103,15 @@ def tune_trials(
     """
     searching = trials > 1
     config = build_config(recipe, resources, seed=seed, searching=searching)
-    scheduler = ASHAScheduler(
-        time_attr="training_iteration",
-        max_t=recipe.max_iters,
-        grace_period=min(recipe.asha.grace_period, recipe.max_iters),
-        reduction_factor=recipe.asha.reduction_factor,
-    )
+    scheduler: TrialScheduler = FIFOScheduler()
+    if searching:
+        scheduler = ASHAScheduler(
+            time_attr="training_iteration",
+            max_t=recipe.max_iters,
+            grace_period=min(recipe.asha.grace_period, recipe.max_iters),
+            reduction_factor=recipe.asha.reduction_factor,
+        )
+    unended = _Unended()
     analysis = tune.run(
         PPO,
         name=run.name,
@@ -81,7 +121,7 @@ def tune_trials(
         num_samples=trials,
         metric=METRIC,
         mode="max",
-        scheduler=scheduler if searching else None,
+        scheduler=scheduler,
         search_alg=BasicVariantGenerator(
             random_state=seed, max_concurrent=resources.max_concurrent_trials
         ),
@@ -94,7 +134,7 @@ def tune_trials(
         max_failures=_MAX_FAILURES,
         raise_on_failed_trial=False,
         trial_dirname_creator=lambda trial: trial.trial_id,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, unended, _KeepScheduler(scheduler)],
         resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume else None,
         verbose=0,
     )
@@ -108,7 +148,8 @@ def tune_trials(
             for trial in analysis.trials
             if trial.status == Trial.ERROR
         },
-        interrupted=any(not trial.is_finished() for trial in analysis.trials),
+        interrupted=bool(unended.trials)
+        or any(not trial.is_finished() for trial in analysis.trials),
     )
 
 

@@ -20,7 +20,8 @@ from training.actions import to_controls
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, PolicyDescription
 from training.network import NetworkShape
 from training.policy import Policy, weights_to_bytes
-from training.store import BrokenPolicyError, PolicyStore, PublishedPolicy
+from training.storage import Storage
+from training.store import BrokenPolicyError, PolicyStore, PublishedPolicy, read_policy
 
 Tensors = dict[str, Tensor]
 
@@ -254,20 +255,24 @@ def test_a_policy_can_be_loaded_from_its_folder(
     store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
     ref = publish_policy(store)
-    from_folder = Policy.from_folder(Path(store.storage.at(ref.folder)))
+    folder = Storage.open(store.storage.at(ref.folder))
+    from_folder = Policy.from_published(read_policy(folder))
     from_store = Policy.from_published(store.fetch(ref))
     assert from_folder.version == ref.version
     np.testing.assert_array_equal(from_folder.act(pictures()), from_store.act(pictures()))
 
 
-@pytest.mark.parametrize("missing", [MANIFEST_FILE, WEIGHTS_FILE])
+@pytest.mark.parametrize(
+    ("missing", "refusal"),
+    [(MANIFEST_FILE, FileNotFoundError), (WEIGHTS_FILE, BrokenPolicyError)],
+)
 def test_a_folder_that_lacks_a_file_is_refused(
-    store: PolicyStore, publish_policy: PublishPolicy, missing: str
+    store: PolicyStore, publish_policy: PublishPolicy, missing: str, refusal: type[Exception]
 ) -> None:
     folder = Path(store.storage.at(publish_policy(store).folder))
     (folder / missing).unlink()
-    with pytest.raises(FileNotFoundError, match=missing):
-        Policy.from_folder(folder)
+    with pytest.raises(refusal, match=missing):
+        read_policy(Storage.open(str(folder)))
 
 
 def test_a_folder_whose_weights_were_changed_is_refused(
@@ -277,4 +282,4 @@ def test_a_folder_whose_weights_were_changed_is_refused(
     weights = folder / WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(BrokenPolicyError, match=r"policy\.safetensors has sha256"):
-        Policy.from_folder(folder)
+        read_policy(Storage.open(str(folder)))

@@ -34,7 +34,7 @@ def record(report: ProgressReport, iteration: int, trial: str = "t-0", **fields:
 
 @pytest.fixture
 def report(any_root: str, tiny_recipe: Recipe) -> ProgressReport:
-    return ProgressReport(any_root, "run-a", tiny_recipe)
+    return ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=False)
 
 
 def stored(root: str) -> list[tuple[str, int]]:
@@ -70,7 +70,7 @@ def test_a_resumed_run_goes_on_with_its_table_without_doubles(
     for iteration in (1, 2, 3):
         record(report, iteration)
     report.on_experiment_end([])
-    resumed = ProgressReport(any_root, "run-a", tiny_recipe)
+    resumed = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=True)
     resumed.setup()
     record(resumed, 2)  # its checkpoint was of iteration 1
     resumed.on_experiment_end([])
@@ -78,14 +78,28 @@ def test_a_resumed_run_goes_on_with_its_table_without_doubles(
 
 
 def test_a_table_that_cannot_be_read_is_started_anew(
-    report: ProgressReport, any_root: str, caplog: pytest.LogCaptureFixture
+    any_root: str, tiny_recipe: Recipe, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Storage.open(any_root).write("runs/run-a/progress.csv", b"no,table\n1,2\n")
+    storage = Storage.open(any_root)
+    storage.write("runs/run-a/progress.csv", b"no,table\n1,2\n")
+    report = ProgressReport(storage, "run-a", tiny_recipe, resume=True)
     report.setup()
     assert "started anew" in caplog.text
     record(report, 1)
     report.on_experiment_end([])
     assert stored(any_root) == [("t-0", 1)]
+
+
+def test_a_new_run_does_not_take_up_the_table_of_one_that_died_before_its_state_was_kept(
+    report: ProgressReport, any_root: str, tiny_recipe: Recipe
+) -> None:
+    record(report, 1, "dead")
+    report.on_experiment_end([])
+    anew = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=False)
+    anew.setup()
+    record(anew, 1, "alive")
+    anew.on_experiment_end([])
+    assert stored(any_root) == [("alive", 1)]
 
 
 def test_storage_that_refuses_does_not_stop_training(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ray.tune import Checkpoint
 
 from training import publishing
@@ -16,6 +17,7 @@ from training.ppo import build_config
 from training.publishing import PublishingCallback, git_revision
 from training.recipe import Recipe
 from training.resources import Resources
+from training.storage import Storage
 from training.store import PolicyStore
 
 
@@ -55,7 +57,7 @@ def publish(callback: PublishingCallback, checkpoint: Checkpoint, **fields: Any)
 
 @pytest.fixture
 def callback(any_root: str) -> PublishingCallback:
-    return PublishingCallback(any_root, "run-a", "published")
+    return PublishingCallback(Storage.open(any_root), "run-a", "published", revision="abc")
 
 
 def test_a_checkpoint_becomes_the_latest_policy(
@@ -66,6 +68,7 @@ def test_a_checkpoint_becomes_the_latest_policy(
     manifest = published.manifest
     assert (manifest.run, manifest.trial, manifest.iteration) == ("run-a", "t-0", 10)
     assert (manifest.mean_return, manifest.env_steps) == (50.0, 40960)
+    assert manifest.git_revision == "abc"
     assert manifest.version == f"run-a-000010-{manifest.digest[:8]}"
     actor, description = load_actor(Path(checkpoint.path))
     observations = np.random.default_rng(1).integers(0, 255, (2, 84, 84, 4), np.uint8)
@@ -114,6 +117,28 @@ def test_storage_that_refuses_does_not_stop_training(
     assert "no space left" in caplog.text
 
 
+def test_a_network_that_has_diverged_is_not_published(
+    callback: PublishingCallback,
+    any_root: str,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def diverged(folder: Path) -> Any:
+        actor, description = load_actor(folder)
+        with torch.no_grad():
+            next(actor.parameters()).fill_(math.nan)
+        return actor, description
+
+    monkeypatch.setattr(publishing, "load_actor", diverged)
+    publish(callback, checkpoint)
+    assert "is not finite" in caplog.text
+    store = PolicyStore.open(any_root)
+    assert store.listing().policies == []
+    kept = store.storage.folders("runs/run-a/t-0")
+    assert kept == ["best_checkpoint_000010"], "what can be kept is kept"
+
+
 def test_promoting_a_trial_makes_its_newest_policy_the_latest(
     callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
 ) -> None:
@@ -130,7 +155,7 @@ def test_a_resumed_run_knows_its_best_and_newest(
     callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint, iteration=10, mean_return=50.0)
-    resumed = PublishingCallback(any_root, "run-a", "published")
+    resumed = PublishingCallback(Storage.open(any_root), "run-a", "published")
     resumed.set_state(callback.get_state())
     publish(resumed, checkpoint, iteration=20, mean_return=40.0)
     folders = PolicyStore.open(any_root).storage.folders("runs/run-a/t-0")
@@ -142,5 +167,6 @@ def test_the_git_revision_is_the_environment_s_or_git_s(monkeypatch: pytest.Monk
     monkeypatch.setenv("CARRACING_GIT_REVISION", "abc")
     assert git_revision() == "abc"
     monkeypatch.delenv("CARRACING_GIT_REVISION")
+    assert (git_revision() or "").removesuffix("-dirty").isalnum()
     monkeypatch.setattr(publishing, "__file__", "/nowhere/publishing.py")
     assert git_revision() is None

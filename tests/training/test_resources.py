@@ -32,6 +32,16 @@ def test_the_limit_on_concurrency_is_kept() -> None:
     assert limited.max_concurrent_trials == 1
 
 
+@pytest.mark.parametrize("gpus", [0.5, 1, 2, 3, 4, 8])
+@pytest.mark.parametrize("trials", [1, 2, 3, 6])
+def test_every_trial_finds_its_share_on_one_gpu(gpus: float, trials: int) -> None:
+    planned = plan(cpus=64, gpus=gpus, trials=trials, num_env_runners=4)
+    share = planned.gpus_per_trial
+    assert 0 < share <= 1
+    places = int(gpus / share + 1e-6) if gpus < 1 else int(1 / share + 1e-6) * int(gpus)
+    assert places >= planned.max_concurrent_trials
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4, 6, 8, 16, 64])
 @pytest.mark.parametrize("trials", [1, 2, 6])
 @pytest.mark.parametrize("runners", [1, 4, 32])
@@ -46,12 +56,12 @@ def test_what_is_planned_fits_the_cluster(cpus: int, trials: int, runners: int) 
 
 def test_waiting_for_a_cluster_that_scales_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = iter([{}, {"CPU": 0.0}, {"CPU": 8.0, "GPU": 1.0}])
-    asked: list[dict[str, float]] = []
+    asked: list[list[dict[str, float]]] = []
     monkeypatch.setattr(ray, "cluster_resources", lambda: next(shown))
-    monkeypatch.setattr(resources, "request_resources", lambda *, bundles: asked.extend(bundles))
+    monkeypatch.setattr(resources, "request_resources", lambda *, bundles: asked.append(bundles))
     monkeypatch.setattr(time, "sleep", lambda _: None)
     assert wait_for_cluster(1) == (8.0, 1.0)
-    assert asked == [{"CPU": 1, "GPU": 1}]
+    assert asked == [[{"CPU": 1, "GPU": 1}], []], "asked for once, and withdrawn"
 
 
 def test_gpus_that_never_come_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from training.run import Run, RunError, default_run_name
-from training.storage import Storage
+from training.storage import Storage, StorageError
 
 SETTINGS = {"recipe": "published", "lr": 2e-4}
 
@@ -63,6 +63,19 @@ def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
     assert run.storage.exists("runs/run-a/policies/v1/manifest.json")
     assert not run.storage.exists("runs/run-a/trial-1")
     assert not run.storage.exists("runs/run-a/experiment_state-2026.json")
+
+
+@pytest.mark.parametrize("name", ["", "first try", "../../x", "-x", "a/b", "x" * 101, "größe"])
+def test_a_name_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="run name"):
+        Run(Storage.open(str(tmp_path)), name)
+
+
+def test_storage_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = Run(Storage.open(str(tmp_path / "file")), "run-a")
+    with pytest.raises(StorageError, match=r"storage root .*file"):
+        run.prepare(SETTINGS, resume="auto", restart=False)
 
 
 def test_a_job_s_retries_share_a_name_and_its_next_submission_does_not() -> None:

@@ -121,15 +121,6 @@ def test_policies_of_one_moment_are_listed_by_version(
     assert [manifest.run for manifest in store.listing().policies] == ["run-c", "run-b", "run-a"]
 
 
-def test_a_policy_is_found_by_its_version_in_whichever_run(
-    any_store: PolicyStore, publish_policy: PublishPolicy
-) -> None:
-    publish_policy(any_store, iteration=1, run="run-a")
-    ref = publish_policy(any_store, iteration=2, run="run-b")
-    assert any_store.find(ref.version) == ref
-    assert any_store.find("absent") is None
-
-
 def test_an_earlier_policy_can_be_promoted(
     any_store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
@@ -145,7 +136,6 @@ def test_an_empty_root_says_that_nothing_is_published(any_store: PolicyStore) ->
     assert any_store.storage.root in str(refusal.value)
     assert any_store.listing().policies == []
     assert any_store.latest_ref() is None
-    assert any_store.find("absent") is None
 
 
 def test_a_policy_without_manifest_is_not_there(

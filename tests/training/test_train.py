@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from training.progress import read_progress
+from training.publishing import PublishingCallback
+from training.run import Run
+from training.storage import Storage
 from training.store import PolicyStore
-from training.train import parse
+from training.train import _conclude, main, parse
+from training.tuning import Outcome, TrialsFailedError
 
 TINY = [
     "--skip-asha",
@@ -76,6 +80,37 @@ def test_values_that_cannot_train_are_refused_before_anything_starts(tmp_path: P
     assert "256" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--seed", "-1"], "--seed is -1"),
+        (["--num-gpus", "-1"], "--num-gpus is -1"),
+        (["--max-concurrent-trials", "0"], "--max-concurrent-trials is 0"),
+        (["--restart", "--resume", "must"], "contradict"),
+        (["--lr", "1e-3"], "--lr is searched"),
+        (["--run-name", "../x", "--skip-asha"], "run name '../x'"),
+        (["--max-iters", "0"], "max_iters is 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_by_name(
+    options: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        main(["--results-dir", str(tmp_path / "none"), *options])
+    # tyro draws a frame around its messages and breaks their lines.
+    said = f"{refusal.value}{capsys.readouterr().err}"
+    assert named in " ".join(said.replace("│", " ").split())
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_whose_trials_all_failed_says_why(tmp_path: Path) -> None:
+    run = Run(Storage.open(str(tmp_path)), "a")
+    outcome = Outcome(hyperparameters={}, failures={"t": "no driver"}, interrupted=False)
+    publishing = PublishingCallback(run.storage, run.name, "published")
+    with pytest.raises(TrialsFailedError, match="no driver"):
+        _conclude(run, outcome, [], publishing)
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +223,30 @@ def test_a_killed_run_continues_on_the_other_side_of_the_switch(tmp_path: Path) 
     assert [row.iteration for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [row.entropy_coeff for row in rows] == [0.037, 0.037, 1e-3, 1e-3, 1e-3, 1e-3]
     assert [row.lr for row in rows] == pytest.approx([2e-4, 2e-4, 5e-5, 5e-5, 5e-5, 5e-5])
+
+
+def test_ctrl_c_stops_and_the_same_command_continues(tmp_path: Path) -> None:
+    options = [
+        *("--run-name", "c", *TINY),
+        *("--max-iters", "3", "--finetune-at", "1", "--checkpoint-every", "1"),
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "training.train", "--results-dir", str(tmp_path), *options],
+        env=os.environ | {"RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if "published c-000001" in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130, printed
+    assert "interrupted; --run-name c with the same options continues it" in printed
+    assert "best trial" not in printed
+    resumed = run_train(tmp_path, *options)
+    assert resumed.returncode == 0, resumed.stderr
+    rows = read_progress((tmp_path / "runs" / "c" / "progress.csv").read_bytes())
+    assert [row.iteration for row in rows] == [1, 2, 3]

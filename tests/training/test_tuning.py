@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune import Callback
+from ray.tune.schedulers import ASHAScheduler
 
 from training.progress_report import ProgressReport
 from training.recipe import Asha, Choice, LogUniform, Recipe
 from training.resources import plan
 from training.run import Run
 from training.storage import Storage
-from training.tuning import Outcome, TrialsFailedError, tune_trials
+from training.tuning import Outcome, TrialsFailedError, _KeepScheduler, tune_trials
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -57,7 +60,7 @@ def searching_recipe(tiny_recipe: Recipe) -> Recipe:
 def test_a_search_runs_side_by_side_and_gives_up_on_some(
     run: Run, searching_recipe: Recipe
 ) -> None:
-    report = ProgressReport(run.storage.root, run.name, searching_recipe)
+    report = ProgressReport(run.storage, run.name, searching_recipe, resume=False)
     stopwatch = Stopwatch()
     resources = plan(cpus=2, gpus=0, trials=4, num_env_runners=1)
     outcome = tune_trials(
@@ -82,6 +85,29 @@ def test_a_search_runs_side_by_side_and_gives_up_on_some(
         iterations[row.trial] = max(iterations[row.trial], row.iteration)
     assert max(iterations.values()) == 3
     assert min(iterations.values()) < 3, "halving stopped no trial"
+
+
+def halving() -> ASHAScheduler:
+    scheduler = ASHAScheduler(
+        time_attr="training_iteration", max_t=100, grace_period=10, reduction_factor=2
+    )
+    scheduler.set_search_properties("score", "max")
+    return scheduler
+
+
+def test_a_resumed_search_remembers_what_its_trials_reached() -> None:
+    """Otherwise a young trial would be compared with what an old one reached much later."""
+    old, young = (SimpleNamespace(trial_id=name) for name in ("old", "young"))
+    before = halving()
+    before.on_trial_add(None, old)
+    before.on_trial_result(None, old, {"training_iteration": 10, "score": 5.0})
+    state = pickle.loads(pickle.dumps(_KeepScheduler(before).get_state()))
+    after = halving()
+    _KeepScheduler(after).set_state(state)
+    after.on_trial_add(None, young)
+    assert after.on_trial_result(None, old, {"training_iteration": 11, "score": 90.0}) == "CONTINUE"
+    decision = after.on_trial_result(None, young, {"training_iteration": 10, "score": 6.0})
+    assert decision == "CONTINUE", "6 beats the 5 that the old one had at this age"
 
 
 def test_trials_that_failed_are_named_with_their_errors() -> None:
