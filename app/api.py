@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.policy_watcher import PolicyWatcher
-from app.problems import ProblemApi
+from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
 from app.routes_pictures import curve_routes, film_routes
@@ -24,8 +24,10 @@ _ABOUT = """\
 Drives CarRacing-v3 from pixels with the newest policy that training has published.
 
 Every answer that depends on a policy names its version in the header `Policy-Version`. Every error
-is `application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back.
-"""
+is `application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back. Its type
+is `about:blank` or one of
+
+""" + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
 
 
 def build_api(

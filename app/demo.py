@@ -20,10 +20,6 @@ import tyro
 
 from training.storage import choose_root
 
-_TRAINING = (
-    "--skip-asha --num-env-runners 2 --train-batch-size-per-learner 1024 --minibatch-size 128 "
-    "--num-epochs 4 --checkpoint-every 2"
-)
 _GRACE_S = 30.0
 
 
@@ -37,10 +33,10 @@ class DemoOptions:
     """Port that the service listens on."""
     results_dir: str | None = None
     """Storage root, as in training.train."""
-    max_iters: int = 60
-    """Iterations to train: about ten minutes on two cores."""
-    finetune_at: int = 40
-    """Last iteration of the exploring phase."""
+    max_iters: int | None = None
+    """Iterations to train; else as the recipe `demo` says, about ten minutes on two cores."""
+    finetune_at: int | None = None
+    """Last iteration of the exploring phase; else as that recipe says."""
 
 
 class Part:
@@ -84,6 +80,16 @@ class Part:
             return
 
 
+def training_command(options: DemoOptions) -> list[str]:
+    """The module that trains, and its arguments."""
+    command = ["training.train", "--recipe", "demo", "--skip-asha"]
+    if options.max_iters is not None:
+        command += ["--max-iters", str(options.max_iters)]
+    if options.finetune_at is not None:
+        command += ["--finetune-at", str(options.finetune_at)]
+    return command
+
+
 def demo(options: DemoOptions) -> int:
     """Run both until Ctrl-C or until the service ends; the exit status."""
     root = choose_root(options.results_dir)
@@ -106,16 +112,7 @@ def demo(options: DemoOptions) -> int:
         ["app.local", "--host", options.host, "--port", str(options.port)],
         environment,
     )
-    train = Part(
-        "train",
-        [
-            "training.train",
-            *_TRAINING.split(),
-            *("--max-iters", str(options.max_iters)),
-            *("--finetune-at", str(options.finetune_at)),
-        ],
-        environment,
-    )
+    train = Part("train", training_command(options), environment)
     status = 0
 
     def watch_service() -> None:
@@ -123,7 +120,13 @@ def demo(options: DemoOptions) -> int:
         status = serve.wait()
         told.set()
 
+    def watch_training() -> None:
+        ended = train.wait()
+        if not told.is_set():
+            print(f"training ended (status {ended}); the service goes on", flush=True)
+
     threading.Thread(target=watch_service, daemon=True).start()
+    threading.Thread(target=watch_training, daemon=True).start()
     told.wait()
     print("ending both", flush=True)
     for part in (train, serve):

@@ -79,8 +79,8 @@ class FilmOrder:
 class _Flight:
     """A film that is waiting or being rendered."""
 
+    task: asyncio.Task[bytes]
     abandoned: threading.Event
-    task: asyncio.Task[bytes] | None = None
     waiters: int = 0
 
 
@@ -146,11 +146,11 @@ class FilmStudio:
         if flight is None:
             if len(self._flights) > self._max_waiting:
                 raise BusyError(f"{self._max_waiting} films are waiting already")
-            flight = self._flights[order] = _Flight(threading.Event())
-        if flight.task is None:
-            flight.task = asyncio.create_task(self._fly(order, flight))
+            abandoned = threading.Event()
+            task = asyncio.create_task(self._fly(order, abandoned))
             # Retrieved here for the case that everyone has left.
-            flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            flight = self._flights[order] = _Flight(task, abandoned)
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
@@ -166,16 +166,15 @@ class FilmStudio:
             flight.abandoned.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _fly(self, order: FilmOrder, flight: _Flight) -> bytes:
+    async def _fly(self, order: FilmOrder, abandoned: threading.Event) -> bytes:
         loop = asyncio.get_running_loop()
         try:
-            content = await loop.run_in_executor(
-                self._thread, self._render, order, flight.abandoned
-            )
+            content = await loop.run_in_executor(self._thread, self._render, order, abandoned)
             self._cache.put(order, content)
             return content
         finally:
-            if self._flights.get(order) is flight:
+            # One that was abandoned has left already, and its place may be another's.
+            if not abandoned.is_set():
                 del self._flights[order]
 
     def _render(self, order: FilmOrder, abandoned: threading.Event) -> bytes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import re
+from itertools import chain
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import pydantic_core
 from numpy.typing import NDArray
 from starlette.requests import Request
 
+from app.npy_header import Body, npy_header
 from app.problems import ProblemError, invalid
 from app.schemas import ActBody
 from training.environment import FRAME_SHAPE, Pipeline, shrink, to_grey
@@ -22,12 +23,9 @@ NPY: Final = "application/x-npy"
 
 FIELD = "observations"
 
-_NPY_MAGIC = b"\x93NUMPY"
-_NPY_MAX_HEADER = 1024
 _NPY_DTYPES = re.compile(r"[<>|=]?([ui][1248]|f[248])")
 
 MediaType = Literal["application/json", "application/x-npy"]
-Body = bytes | bytearray
 
 
 def media_type(request: Request) -> MediaType:
@@ -99,9 +97,9 @@ def decode(
         array = _from_npy(content, pipeline, max_batch)
         pixels = _to_pixels(array, None)
     else:
-        array, dtype = _from_json(content)
-        _check_shape(array.shape, pipeline, max_batch)
-        pixels = _to_pixels(array, dtype)
+        body = _json_body(content)
+        array = _from_lists(body.observations, pipeline, max_batch)
+        pixels = _to_pixels(array, body.dtype)
     observation = pipeline.observation_shape
     if pixels.shape[-3:] == observation and pixels.ndim <= 4:
         return pixels.reshape(-1, *observation)
@@ -153,9 +151,7 @@ def _to_pixels(
     return array.astype(np.float32, copy=False)
 
 
-def _from_json(
-    content: Body,
-) -> tuple[NDArray[Any], Literal["uint8", "float32"] | None]:
+def _json_body(content: Body) -> ActBody:
     try:
         document = pydantic_core.from_json(content, allow_inf_nan=False)
     except ValueError as error:
@@ -163,22 +159,42 @@ def _from_json(
             400, "bad-body", f"the body is not JSON: {error}", field="body"
         ) from error
     try:
-        body = ActBody.model_validate(document)
+        return ActBody.model_validate(document)
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise invalid(".".join(map(str, fault["loc"])) or "body", fault["msg"]) from error
-    try:
-        array = np.array(body.observations)
-    except (ValueError, OverflowError) as error:
-        raise invalid(FIELD, "the lists are not of equal lengths at every level") from error
-    if array.dtype.kind not in "uif":
+
+
+def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
+    """The array of nested lists, made once nothing but the right number of numbers is in them.
+
+    ``np.array(lists)`` would make room for every element at the size of the largest one.
+    """
+    shape: list[int] = []
+    level: Any = lists
+    while isinstance(level, list):
+        shape.append(len(level))
+        level = level[0] if level else None
+    _check_shape(tuple(shape), pipeline, max_batch)
+    flat = lists
+    for length in shape[1:]:
+        if set(map(type, flat)) != {list} or set(map(len, flat)) != {length}:
+            raise invalid(FIELD, "the lists are not of equal lengths at every level")
+        flat = list(chain.from_iterable(flat))
+    # Types themselves, as a bool is an int too.
+    types = set(map(type, flat))
+    if not types <= {int, float}:
         raise invalid(FIELD, "there is something else than numbers in the lists")
-    return array, body.dtype
+    dtype = np.float64 if float in types else np.int64
+    try:
+        return np.fromiter(flat, dtype, len(flat)).reshape(shape)
+    except OverflowError as error:
+        raise invalid(FIELD, "an integer is outside 0 to 255") from error
 
 
 def _from_npy(content: Body, pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
     """The array of an npy file, over the body's own memory; its header is believed in nothing."""
-    descr, fortran_order, shape, start = _npy_header(content)
+    descr, fortran_order, shape, start = npy_header(content)
     if not isinstance(descr, str) or not _NPY_DTYPES.fullmatch(descr):
         raise invalid(
             FIELD, f"the dtype is {descr!r}; it must be integers or floats of up to 8 bytes"
@@ -196,33 +212,3 @@ def _from_npy(content: Body, pipeline: Pipeline, max_batch: int) -> NDArray[Any]
         )
     flat = np.frombuffer(content, dtype, offset=start)
     return flat.reshape(shape, order="F" if fortran_order else "C")
-
-
-def _npy_header(content: Body) -> tuple[Any, bool, tuple[int, ...], int]:
-    """(descr, Fortran order, shape, where the numbers start) of an npy file."""
-
-    def unreadable(why: str) -> ProblemError:
-        return ProblemError(400, "bad-body", f"the body is not an npy file: {why}", field="body")
-
-    if not content.startswith(_NPY_MAGIC):
-        raise unreadable("its first bytes are not those of one")
-    # Version 3 differs only in the names of structured types, which are of no use here.
-    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(bytes(content[6:8]))
-    if width is None:
-        raise unreadable("its version is neither 1.0 nor 2.0")
-    start = 8 + width
-    length = int.from_bytes(content[8:start], "little")
-    if length > _NPY_MAX_HEADER or len(content) < start + length:
-        raise unreadable("its header is cut off or too long")
-    try:
-        header = ast.literal_eval(content[start : start + length].decode("latin-1").strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise unreadable("its header is not a literal") from error
-    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
-        raise unreadable("its header does not hold descr, fortran_order and shape")
-    shape, fortran_order = header["shape"], header["fortran_order"]
-    if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
-        raise unreadable("its shape is not a tuple of sizes")
-    if not isinstance(fortran_order, bool):
-        raise unreadable("its fortran_order is neither True nor False")
-    return header["descr"], fortran_order, shape, start + length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import torch
@@ -41,6 +42,10 @@ class RemoteRenderer:
             answer: bytes | RenderFailure = await response
         except (BackPressureError, DeploymentUnavailableError, RayActorError) as error:
             raise BusyError("the renderer does not answer at the moment") from error
+        except asyncio.CancelledError:
+            # Serve itself does this only where the caller has left.
+            response.cancel()
+            raise
         if isinstance(answer, RENDER_FAILURES):
             raise answer
         return answer

@@ -63,12 +63,6 @@ class PolicyWatcher:
         return loaded.policy if loaded else None
 
     @property
-    def loaded_at(self) -> datetime | None:
-        """When the policy to serve was loaded."""
-        loaded = self._loaded
-        return loaded.loaded_at if loaded else None
-
-    @property
     def last_error(self) -> str | None:
         """Why the newest policy is not the one that is served; None while it is."""
         return self._away or self._fault

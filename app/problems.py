@@ -27,6 +27,8 @@ Kind = Literal[
     "invalid",
     "no-policy",
     "busy",
+    "render-timeout",
+    "policy-gone",
     "no-curve",
     "storage-away",
 ]
@@ -37,6 +39,8 @@ TITLES: dict[Kind, str] = {
     "invalid": "The request is not valid",
     "no-policy": "No policy has been published yet",
     "busy": "Too many requests are waiting",
+    "render-timeout": "Rendering took too long",
+    "policy-gone": "The film's policy is not in storage any more",
     "no-curve": "There is no training curve",
     "storage-away": "Storage cannot be read",
 }

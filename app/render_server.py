@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import torch
 
@@ -30,6 +31,8 @@ class RenderServer:
     """
 
     def __init__(self) -> None:
+        # First: __del__ is called even where the settings are refused.
+        self._closing = ExitStack()
         settings = load_settings()
         route_logs(settings.log_level)
         # Before any thread: a render is to take one core, however many there are.
@@ -41,12 +44,13 @@ class RenderServer:
             cache_bytes=settings.film_cache_bytes,
         )
         self._curves: OrderedDict[_CurveKey, bytes] = OrderedDict()
+        self._closing.callback(self._studio.close)
         self._curve_thread = ThreadPoolExecutor(1, thread_name_prefix="curve")
+        self._closing.callback(self._curve_thread.shutdown, wait=False, cancel_futures=True)
 
     def __del__(self) -> None:
         """Give up what is being rendered; Serve calls this once requests have been answered."""
-        self._studio.close()
-        self._curve_thread.shutdown(wait=False, cancel_futures=True)
+        self._closing.close()
 
     async def film(self, order: FilmOrder) -> bytes | RenderFailure:
         """See :meth:`app.renderer.Renderer.film`."""

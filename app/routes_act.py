@@ -59,7 +59,7 @@ def act_routes(service: Service) -> APIRouter:
                 ).tolist()
                 return actions
 
-            actions = await service.compute(decide)
+            actions = await service.compute(decide, reads_json=media == JSON)
         response.headers[VERSION_HEADER] = loaded.policy.version
         response.headers["Cache-Control"] = "no-store"
         return Actions(actions=actions, policy=loaded.policy.version)

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.conditional import is_known, not_modified
-from app.films import FPS, BusyError, FilmOrder, FilmPolicyError
-from app.problems import ProblemError, invalid, problems
-from app.renderer import CurveEncoding, NoCurveError
+from app.films import FPS, FilmOrder
+from app.problems import invalid, problems
+from app.renderer import CurveEncoding
 from app.schemas import CurveData, Seed
-from app.service import VERSION_HEADER, Service, busy
+from app.service import VERSION_HEADER, Service
 from training.environment import SIMULATOR_FPS
 from training.film import WIDTH, FilmFormat
 
@@ -30,10 +30,6 @@ _NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 def _headers(etag: str, version: str) -> dict[str, str]:
     # The newest policy may be another one at the next request, so a copy is always asked about.
     return {"ETag": etag, "Cache-Control": "no-cache", VERSION_HEADER: version}
-
-
-def _storage_away(error: OSError) -> ProblemError:
-    return ProblemError(503, "storage-away", f"storage cannot be read: {error}", retry_after_s=5)
 
 
 def film_routes(service: Service) -> APIRouter:
@@ -82,15 +78,8 @@ def film_routes(service: Service) -> APIRouter:
             return not_modified(headers)
         if request.method == "HEAD":
             return Response(headers=headers, media_type=media)
-        with service.rendering.enter():
-            try:
-                content = await service.renderer.film(order)
-            except BusyError as error:
-                raise busy(str(error)) from error
-            except FilmPolicyError as error:
-                raise ProblemError(503, "storage-away", str(error), retry_after_s=5) from error
-            except OSError as error:
-                raise _storage_away(error) from error
+        async with service.rendering():
+            content = await service.renderer.film(order)
         return Response(content, headers=headers, media_type=media)
 
     def describe(encoding: FilmFormat) -> dict[int | str, dict[str, Any]]:
@@ -128,17 +117,10 @@ def curve_routes(service: Service) -> APIRouter:
 
     async def answer(request: Request, query: CurveQuery, encoding: CurveEncoding) -> Response:
         manifest = service.loaded().policy.manifest
-        with service.rendering.enter():
-            try:
-                content = await service.renderer.curve(
-                    manifest.run, manifest.trial, encoding, query.finetune_at
-                )
-            except NoCurveError as error:
-                raise ProblemError(404, "no-curve", str(error)) from error
-            except BusyError as error:
-                raise busy(str(error)) from error
-            except OSError as error:
-                raise _storage_away(error) from error
+        async with service.rendering():
+            content = await service.renderer.curve(
+                manifest.run, manifest.trial, encoding, query.finetune_at
+            )
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = _headers(etag, manifest.version)
         if is_known(request, etag):

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.problems import ProblemError, problems
+from app.problems import problems
 from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
-from app.service import VERSION_HEADER, Service
+from app.service import VERSION_HEADER, Service, failures_as_problems
 from training.store import Listing
 
 _LISTING_KEPT_S = 5.0
@@ -74,12 +74,8 @@ def status_routes(service: Service) -> APIRouter:
     @router.get("/policies", responses=problems(422, 503), summary="What storage holds")
     async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
         """Published policies, newest first, and those that are broken. A few seconds old."""
-        try:
+        with failures_as_problems():
             listing = await lister.listing()
-        except OSError as error:
-            raise ProblemError(
-                503, "storage-away", f"storage cannot be read: {error}", retry_after_s=5
-            ) from error
         current = service.watcher.current
         response.headers["Cache-Control"] = "no-store"
         if current is not None:

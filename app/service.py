@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from app.films import BusyError, FilmPolicyError
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
-from app.renderer import Renderer
+from app.renderer import NoCurveError, Renderer
 from app.settings import Settings
 from training.store import PolicyStore
 
@@ -31,7 +32,7 @@ class Gate:
     def enter(self) -> Iterator[None]:
         """Be one of those inside; raises ProblemError, 503, when there is no room."""
         if self._inside >= self._limit:
-            raise busy(f"{self._limit} {self._what} are under way already")
+            raise _busy(f"{self._limit} {self._what} are under way already")
         self._inside += 1
         try:
             yield
@@ -39,9 +40,25 @@ class Gate:
             self._inside -= 1
 
 
-def busy(detail: str) -> ProblemError:
-    """The 503 of too many requests."""
+def _busy(detail: str) -> ProblemError:
     return ProblemError(503, "busy", detail, retry_after_s=2)
+
+
+@contextmanager
+def failures_as_problems() -> Iterator[None]:
+    """Turn what storage and the renderer may fail with into the problem to answer."""
+    try:
+        yield
+    except BusyError as error:
+        raise _busy(str(error)) from error
+    except FilmPolicyError as error:
+        raise ProblemError(503, "policy-gone", str(error), retry_after_s=5) from error
+    except NoCurveError as error:
+        raise ProblemError(404, "no-curve", str(error)) from error
+    except OSError as error:
+        raise ProblemError(
+            503, "storage-away", f"storage cannot be read: {error}", retry_after_s=5
+        ) from error
 
 
 class Service:
@@ -55,8 +72,9 @@ class Service:
         self.renderer = renderer
         self.store = store
         self.acting = Gate(settings.act_pending, "queries")
-        self.rendering = Gate(settings.film_pending, "requests for films and curves")
+        self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
+        self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")
 
     def loaded(self) -> LoadedPolicy:
         """The policy to serve, read once; raises ProblemError, 503, before there is one."""
@@ -65,11 +83,37 @@ class Service:
             raise no_policy(self.store.storage.root)
         return loaded
 
-    async def compute(self, work: Callable[[], T]) -> T:
-        """Run work for the processor beside the event loop, as many at once as is set."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    @asynccontextmanager
+    async def rendering(self) -> AsyncIterator[None]:
+        """Ask the renderer inside: in bounded number and time, and failures become problems."""
+        limit = self.settings.film_timeout_s
+        with self._rendering.enter(), failures_as_problems():
+            try:
+                async with asyncio.timeout(limit) as timer:
+                    yield
+            except TimeoutError as error:
+                # Storage's own time limits raise the same.
+                if not timer.expired():
+                    raise
+                raise ProblemError(
+                    503,
+                    "render-timeout",
+                    f"it was not ready within {limit:g} s; ask again when less is going on, or for "
+                    "fewer episodes, steps or pictures per second",
+                    retry_after_s=10,
+                ) from error
+
+    async def compute(self, work: Callable[[], T], *, reads_json: bool) -> T:
+        """Run work for the processor beside the event loop, as many at once as is set.
+
+        One at a time where it reads JSON: that holds the interpreter, and two that contend for it
+        leave the event loop little and are slower than one after the other.
+        """
+        threads = self._json_thread if reads_json else self._threads
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     def close(self) -> None:
         """Stop the watcher and the threads."""
         self.watcher.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._json_thread):
+            threads.shutdown(wait=False, cancel_futures=True)

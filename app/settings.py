@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 64
     """Most observations in one query."""
     act_threads: Annotated[int, Field(ge=1, le=32)] = 2
-    """Queries that are decoded and decided at the same time, each on one core."""
+    """Queries that are decoded and decided at the same time, each on one core. Besides, one
+    whose body is JSON."""
     act_pending: Annotated[int, Field(ge=1, le=1024)] = 64
     """Queries that are read, waiting or decided at once; more are told to come back."""
     film_max_episodes: Annotated[int, Field(ge=1, le=20)] = 5
@@ -51,6 +52,9 @@ class Settings(BaseSettings):
     """Different films that wait while one is rendered; more are told to come back."""
     film_pending: Annotated[int, Field(ge=1, le=1024)] = 128
     """Requests that wait for films and curves at once, equal ones included."""
+    film_timeout_s: Annotated[float, Field(ge=1, le=3600)] = 100.0
+    """Longest wait for a film or a curve; below Serve's ``request_timeout_s``, which would answer
+    without a problem's body."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

@@ -14,6 +14,8 @@ from anyscale.job.models import JobConfig
 from anyscale.service.models import ServiceConfig
 from anyscale.utils.runtime_env import zip_local_dir
 
+from app.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
 RAY = "ray[rllib,serve]"
 GATEWAY_TIMEOUT_S = 300
@@ -103,9 +105,10 @@ def test_application_is_what_serve_accepts(service: Any) -> None:
     refuse_unknown(schema.ServeApplicationSchema, application)
     for deployment in application["deployments"]:
         refuse_unknown(schema.DeploymentSchema, deployment)
-        refuse_unknown(AutoscalingConfig, deployment["autoscaling_config"])
+        autoscaling = deployment.get("autoscaling_config", {})
+        refuse_unknown(AutoscalingConfig, autoscaling)
         refuse_unknown(schema.RayActorOptionsSchema, deployment["ray_actor_options"])
-        AutoscalingConfig(**deployment["autoscaling_config"])
+        AutoscalingConfig(**autoscaling)
 
     built = schema.ServeApplicationSchema(**application)
     assert built.import_path == "app.main:app"
@@ -121,14 +124,27 @@ def test_service_options_are_what_serve_accepts(service: Any) -> None:
 
     refuse_unknown(HTTPOptionsSchema, service.http_options)
     HTTPOptionsSchema(**service.http_options)
-    assert service.http_options["request_timeout_s"] < GATEWAY_TIMEOUT_S
+    film_timeout_s = Settings.model_fields["film_timeout_s"].default
+    assert film_timeout_s < service.http_options["request_timeout_s"] < GATEWAY_TIMEOUT_S
     assert LoggingConfig(**service.logging_config).encoding == "JSON"
+
+
+def test_a_single_replica_renders(service: Any) -> None:
+    renderer = service.applications[0]["deployments"][1]
+    assert renderer["name"] == "RenderServer"
+    assert renderer["num_replicas"] == 1
+    assert "autoscaling_config" not in renderer
 
 
 def test_service_nodes_hold_every_replica(service: Any) -> None:
     deployments = service.applications[0]["deployments"]
     wanted = sum(
-        d["autoscaling_config"]["max_replicas"] * d["ray_actor_options"]["num_cpus"]
+        (
+            d["autoscaling_config"]["max_replicas"]
+            if "autoscaling_config" in d
+            else d["num_replicas"]
+        )
+        * d["ray_actor_options"]["num_cpus"]
         for d in deployments
     )
     (group,) = service.compute_config.worker_nodes

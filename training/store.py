@@ -151,6 +151,8 @@ class PolicyStore:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        # As a listing found them: a manifest never changes, and reading each takes a while.
+        self._manifests: dict[PolicyRef, Manifest] = {}
 
     @classmethod
     def open(cls, root: str) -> PolicyStore:
@@ -208,18 +210,23 @@ class PolicyStore:
 
     def listing(self) -> Listing:
         """Every policy by its manifest, newest first, and those not to be believed."""
-        manifests: list[Manifest] = []
+        manifests: dict[PolicyRef, Manifest] = {}
         broken: dict[PolicyRef, str] = {}
         for ref in self.refs():
+            if (known := self._manifests.get(ref)) is not None:
+                manifests[ref] = known
+                continue
             try:
                 content = self.storage.read(f"{ref.folder}/{MANIFEST_FILE}")
             except FileNotFoundError:
                 continue
             try:
-                manifests.append(parse_manifest(content, version=ref.version))
+                manifests[ref] = parse_manifest(content, version=ref.version)
             except BrokenPolicyError as error:
                 broken[ref] = str(error)
-        return Listing(sorted(manifests, key=lambda m: m.order, reverse=True), broken)
+        self._manifests = manifests
+        by_age = sorted(manifests.values(), key=lambda m: m.order, reverse=True)
+        return Listing(by_age, broken)
 
     def newest_first(self) -> Iterator[PolicyRef]:
         """Policies to try in turn: what ``latest.json`` names, then the others by age."""

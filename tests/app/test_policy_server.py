@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import pickle
+from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,11 +30,14 @@ class Handle:
         self.film = self.curve = SimpleNamespace(remote=self._remote)
         self.calls: list[tuple[Any, ...]] = []
 
-    async def _remote(self, *arguments: Any) -> bytes | Exception:
+    def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
         self.calls.append(arguments)
+        response: asyncio.Future[bytes | Exception] = asyncio.Future()
         if self._raises and isinstance(self._result, Exception):
-            raise self._result
-        return self._result
+            response.set_exception(self._result)
+        else:
+            response.set_result(self._result)
+        return response
 
 
 async def test_orders_are_passed_on() -> None:
@@ -53,6 +58,27 @@ async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> 
 async def test_a_renderer_that_is_full_or_dead_is_busy(error: Exception) -> None:
     with pytest.raises(BusyError):
         await RemoteRenderer(Handle(error, raises=True)).curve("run", "trial", "png", None)
+
+
+class Unanswered:
+    """A Serve response that never comes; to stop awaiting it alone cancels nothing."""
+
+    cancelled = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return asyncio.sleep(60).__await__()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_a_film_that_is_given_up_here_is_given_up_there() -> None:
+    response = Unanswered()
+    handle = SimpleNamespace(film=SimpleNamespace(remote=lambda _: response))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await RemoteRenderer(handle).film(ORDER)
+    assert response.cancelled
 
 
 async def test_health_is_the_watchers_and_not_storages(

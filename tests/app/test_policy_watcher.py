@@ -68,13 +68,12 @@ def test_waits_for_the_first_policy(
     watcher.start()
     assert watcher.wait_looked(5)
     assert not watcher.wait_ready(0)
-    assert [watcher.current, watcher.loaded_at, watcher.last_error] == [None, None, None]
+    assert [watcher.loaded, watcher.current, watcher.last_error] == [None, None, None]
     ref = publish_policy(store)
     assert watcher.wait_ready(5)
     assert watcher.loaded is not None
     assert watcher.loaded.ref == ref
-    assert watcher.current is not None
-    assert watcher.loaded_at is not None
+    assert watcher.current is watcher.loaded.policy
 
 
 def test_acts_as_the_published_policy_does(
@@ -283,3 +282,16 @@ def test_weights_of_another_shape_are_broken(watcher: PolicyWatcher, store: Poli
     watcher.look()
     assert watcher.current is None
     assert "do not fit" in str(watcher.last_error)
+
+
+def test_manifests_are_read_once(
+    store: PolicyStore, storage: CountingStorage, publish_policy: PublishPolicy
+) -> None:
+    refs = [publish_policy(store, iteration=number) for number in (1, 2)]
+    store.storage.write(f"{refs[0].folder}/{MANIFEST_FILE}", b"{}")
+    for _ in range(3):
+        listing = store.listing()
+        assert [m.version for m in listing.policies] == [refs[1].version]
+        assert set(listing.broken) == {refs[0]}
+    assert storage.reads[f"{refs[1].folder}/{MANIFEST_FILE}"] == 1
+    assert storage.reads[f"{refs[0].folder}/{MANIFEST_FILE}"] == 3  # it may be repaired

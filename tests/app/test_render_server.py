@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import math
 
@@ -8,6 +9,7 @@ import pytest
 from app.films import FilmOrder, FilmPolicyError
 from app.render_server import RenderServer
 from app.renderer import CurveEncoding, NoCurveError
+from app.settings import SettingsError
 from tests.conftest import PublishPolicy
 from training.progress import ProgressRow, write_progress
 from training.store import PolicyStore, progress_file
@@ -41,6 +43,15 @@ def server(
 ) -> RenderServer:
     monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
     return RenderServer()
+
+
+def test_refused_settings_are_the_only_complaint(
+    clean_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARRACING_MAX_BATCH", "-3")
+    with pytest.raises(SettingsError):
+        RenderServer()
+    gc.collect()  # what fails in __del__ is a warning, and with that an error
 
 
 async def test_films(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 
 import httpx
@@ -125,6 +126,28 @@ async def test_bad_bodies_name_the_field(bench: Bench, ref: PolicyRef) -> None:
     )
     assert body["errors"][0]["field"] == "observations"
     assert "(84, 84, 4)" in body["detail"]
+
+
+async def test_one_json_body_is_read_at_a_time(
+    bench: Bench, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[str] = []
+    most = {JSON["Content-Type"]: 0, NPY["Content-Type"]: 0}
+
+    def slow_decode(_content: bytes, media: str, *_: object) -> np.ndarray:
+        inside.append(media)
+        most[media] = max(most[media], inside.count(media))
+        time.sleep(0.1)
+        inside.remove(media)
+        return pictures(1, 84, 84, 4)
+
+    monkeypatch.setattr("app.routes_act.decode", slow_decode)
+    post = bench.client.post
+    answers = await asyncio.gather(
+        *(post("/act", content=b"", headers=headers) for headers in (JSON, NPY) * 3)
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert list(most.values()) == [1, 2]
 
 
 @pytest.fixture

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
+from app.api import build_api
 from app.films import BusyError, FilmOrder, FilmPolicyError
+from app.policy_watcher import PolicyWatcher
 from app.renderer import NoCurveError
-from tests.app.conftest import Bench, is_problem
+from app.settings import Settings
+from tests.app.conftest import Bench, FakeRenderer, is_problem
 from tests.conftest import PublishPolicy
-from training.store import PolicyRef
+from training.store import PolicyRef, PolicyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -116,8 +120,9 @@ async def test_a_film_has_to_fit_into_memory(bench: Bench, ref: PolicyRef) -> No
     ("error", "kind"),
     [
         (BusyError("16 films are waiting already"), "busy"),
-        (FilmPolicyError("gone"), "storage-away"),
+        (FilmPolicyError("gone"), "policy-gone"),
         (ConnectionError("no route"), "storage-away"),
+        (TimeoutError("no answer"), "storage-away"),
     ],
 )
 async def test_films_that_cannot_be_made_now(
@@ -125,6 +130,22 @@ async def test_films_that_cannot_be_made_now(
 ) -> None:
     bench.renderer.error = error
     is_problem(await bench.client.get("/gif"), 503, kind)
+
+
+async def test_a_slow_film_is_a_problem_before_serve_gives_up(
+    settings: Settings, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(store)
+    watcher.look()
+    renderer = FakeRenderer(gate=asyncio.Event())
+    short = settings.model_copy(update={"film_timeout_s": 0.1, "film_pending": 1})
+    api = build_api(short, watcher, renderer, store)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api), base_url="http://car.test"
+    ) as client:
+        for _ in range(2):  # the first has left its place
+            body = is_problem(await client.get("/gif"), 503, "render-timeout")
+    assert "not ready within 0.1 s" in body["detail"]
 
 
 async def test_the_number_of_waiting_requests_is_bounded(bench: Bench, ref: PolicyRef) -> None:
