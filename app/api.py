@@ -45,6 +45,8 @@ def build_api(
         await asyncio.to_thread(service.close)
 
     api = ProblemApi(title="CarRacing PPO", version="1", description=_ABOUT, lifespan=lifespan)
+    # A redirect would be an answer that the documentation does not know.
+    api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes):
         api.include_router(routes(service))
     return api

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from itertools import chain
@@ -53,11 +54,11 @@ def media_type(request: Request) -> MediaType:
     )
 
 
-async def read_body(request: Request, limit: int) -> bytearray:
+async def read_body(request: Request, limit: int, timeout_s: float) -> bytearray:
     """A request's body, given up as soon as it is longer than ``limit`` bytes.
 
     Raises:
-        ProblemError: 413, it is too long.
+        ProblemError: 413, it is too long; 408, it has not arrived whole after ``timeout_s``.
     """
     too_large = ProblemError(
         413, "body-too-large", f"the body is larger than {limit} bytes", field="body"
@@ -66,10 +67,19 @@ async def read_body(request: Request, limit: int) -> bytearray:
     if announced.isdecimal() and int(announced) > limit:
         raise too_large
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > limit:
-            raise too_large
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limit:
+                    raise too_large
+    except TimeoutError as error:
+        raise ProblemError(
+            408,
+            "body-timeout",
+            f"{len(content)} bytes of the body arrived in {timeout_s:g} s, not all of it",
+            field="body",
+        ) from error
     return content
 
 

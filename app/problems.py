@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,7 @@ PROBLEM_JSON = "application/problem+json"
 Kind = Literal[
     "bad-body",
     "body-too-large",
+    "body-timeout",
     "bad-media-type",
     "invalid",
     "no-policy",
@@ -35,6 +36,7 @@ Kind = Literal[
 TITLES: dict[Kind, str] = {
     "bad-body": "The body cannot be read",
     "body-too-large": "The body is too large",
+    "body-timeout": "The body did not arrive in time",
     "bad-media-type": "The body's type is not supported",
     "invalid": "The request is not valid",
     "no-policy": "No policy has been published yet",
@@ -197,6 +199,8 @@ class CatchUnhandled:
 
         try:
             await self._app(scope, receive, note_start)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if started:

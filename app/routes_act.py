@@ -38,9 +38,10 @@ def act_routes(service: Service) -> APIRouter:
     """The route that acts."""
     router = APIRouter(tags=["act"])
     limit, max_batch = service.settings.max_body_bytes, service.settings.max_batch
+    body_timeout_s = service.settings.body_timeout_s
 
     @router.post(
-        "/act", responses=problems(400, 413, 415, 422, 503), openapi_extra=_BODY, summary="Act"
+        "/act", responses=problems(400, 408, 413, 415, 422, 503), openapi_extra=_BODY, summary="Act"
     )
     async def act(
         request: Request, response: Response, query: Annotated[ActQuery, Query()]
@@ -49,7 +50,7 @@ def act_routes(service: Service) -> APIRouter:
         loaded = service.loaded()
         with service.acting.enter():
             media = media_type(request)
-            content = await read_body(request, limit)
+            content = await read_body(request, limit, body_timeout_s)
 
             def decide() -> list[list[float]]:
                 pipeline = loaded.policy.manifest.pipeline

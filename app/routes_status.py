@@ -19,7 +19,7 @@ from training.store import Listing
 _LISTING_KEPT_S = 5.0
 _PAGE = Path(__file__).with_name("page.html")
 _PAGE_POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' blob:; "
+    "default-src 'none'; connect-src 'self'; img-src 'self' blob: data:; "
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
 

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """Seconds between two looks at ``latest.json``."""
     max_body_bytes: Annotated[int, Field(ge=64 * KIB, le=256 * MIB)] = 8 * MIB
     """Largest body of a query; 64 observations of four raw frames are 6.8 MiB."""
+    body_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    """Longest time that a body may take to arrive: a slow one holds a place that others want."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 64
     """Most observations in one query."""
     act_threads: Annotated[int, Field(ge=1, le=32)] = 2

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from training.actions import ActionFilter
 from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.curve import CurveFormat, draw_curve, pick_trial
-from training.environment import EPISODE_FRAMES
+from training.environment import EPISODE_FRAMES, SIMULATOR_FPS
 from training.film import WIDTH, Film, FilmFormat
 from training.policy import Policy
 from training.progress import ProgressError, read_progress
@@ -82,6 +82,11 @@ class EvaluateOptions:
             raise ValueError(f"--episodes is {self.episodes}; it must be at least 1")
         if not 1 <= self.max_steps <= EPISODE_FRAMES:
             raise ValueError(f"--max-steps is {self.max_steps}; it must be 1 to {EPISODE_FRAMES}")
+        if not 0 < self.fps <= SIMULATOR_FPS:
+            raise ValueError(
+                f"--fps is {self.fps}; it must be above 0 and at most {SIMULATOR_FPS}, "
+                "the simulator's own"
+            )
         if self.seed < 0:
             raise ValueError(f"--seed is {self.seed}; it must not be negative")
         if self.output.suffix not in (".gif", ".webp"):
@@ -194,8 +199,9 @@ def report(
 
 def plot(options: EvaluateOptions, table: str) -> None:
     """Draw the curve of a progress table that is a path or an ``s3://`` / ``gs://`` address."""
-    folder, _, name = table.rpartition("/")
-    rows = pick_trial(read_progress(Storage.open(folder or ".").read(name)))
+    address = table if "://" in table else str(Path(table).absolute())
+    folder, _, name = address.rpartition("/")
+    rows = pick_trial(read_progress(Storage.open(folder or "/").read(name)))
     encoding: CurveFormat = "svg" if options.plot_output.suffix == ".svg" else "png"
     options.plot_output.write_bytes(draw_curve(rows, encoding, finetune_at=options.finetune_at))
     print(f"curve: {options.plot_output} ({len(rows)} iterations of trial {rows[0].trial})")

@@ -118,5 +118,14 @@ class Policy:
         return to_controls(output.numpy(), self.description.action_mapping)
 
     def warm_up(self) -> None:
-        """Run the network once, so that the first query does not pay for its set-up."""
-        self.act(np.zeros((1, *self.observation_shape), np.uint8))
+        """Run the network, so that the first query does not pay for its set-up.
+
+        Raises:
+            BrokenPolicyError: What it says of a black and a white picture is not finite: weights
+                may be finite and still overflow.
+        """
+        black = np.zeros((1, *self.observation_shape), np.uint8)
+        pictures = np.concatenate([black, ~black])
+        for seed in (None, 0):
+            if not np.isfinite(self.act(pictures, seed=seed)).all():
+                raise BrokenPolicyError(f"{self.version}: its actions are not finite numbers")

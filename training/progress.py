@@ -42,6 +42,9 @@ class ProgressRow:
     """Training time of the trial so far."""
 
 
+_LARGEST = 1e12
+"""Far above every count and return of a real run; a plot cannot show more."""
+
 COLUMNS = tuple(f.name for f in fields(ProgressRow))
 
 
@@ -99,15 +102,18 @@ def _read_rows(reader: csv.DictReader[str]) -> list[ProgressRow]:
 
 def _number(record: Mapping[str, Any], name: str) -> float:
     text = record.get(name) or ""
-    return float(text) if text else math.nan
+    number = float(text) if text else math.nan
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{name} is {text}, which cannot be")
+    return number
 
 
 def _from_run(record: Mapping[str, Any]) -> ProgressRow:
     return ProgressRow(
         trial=record["trial"],
-        iteration=int(record["iteration"]),
+        iteration=int(_number(record, "iteration")),
         phase=record["phase"],
-        env_steps=int(record["env_steps"]),
+        env_steps=int(_number(record, "env_steps")),
         **{name: _number(record, name) for name in COLUMNS[4:]},
     )
 
@@ -123,7 +129,7 @@ def _from_trial(record: Mapping[str, Any]) -> ProgressRow:
     steps = _number(record, "num_env_steps_sampled_lifetime")
     return ProgressRow(
         trial=record.get("trial_id") or "",
-        iteration=int(record["training_iteration"]),
+        iteration=int(_number(record, "training_iteration")),
         phase=record.get("phase") or "",
         env_steps=0 if math.isnan(steps) else int(steps),
         **returns,

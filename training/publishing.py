@@ -125,7 +125,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         )
         published = PublishedPolicy(manifest, weights)
         # What no reader would take is not published: a network that has diverged, say.
-        Policy.from_published(published)
+        Policy.from_published(published).warm_up()
         self._published[trial.trial_id] = PolicyStore(self._storage).publish(manifest, weights)
         logger.info("published %s", manifest.version)
 

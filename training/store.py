@@ -83,18 +83,20 @@ def describe_files(weights: bytes) -> FileDigests:
     return {WEIGHTS_FILE: FileDigest(sha256=hashlib.sha256(weights).hexdigest(), size=len(weights))}
 
 
-def verify(manifest_json: bytes, weights: bytes, *, version: str | None = None) -> PublishedPolicy:
+def verify(
+    manifest_json: bytes, weights: bytes, *, ref: PolicyRef | None = None
+) -> PublishedPolicy:
     """Check a policy's files against its manifest.
 
     Args:
         manifest_json: Contents of ``manifest.json``.
         weights: Contents of ``policy.safetensors``.
-        version: The version that the folder's name promises, if any.
+        ref: What the names of the policy's folders promise, if anything.
 
     Raises:
         BrokenPolicyError: They do not fit together.
     """
-    manifest = parse_manifest(manifest_json, version=version)
+    manifest = parse_manifest(manifest_json, ref=ref)
     expected = manifest.files[WEIGHTS_FILE]
     if len(weights) != expected.size:
         raise BrokenPolicyError(
@@ -109,30 +111,27 @@ def verify(manifest_json: bytes, weights: bytes, *, version: str | None = None) 
     return PublishedPolicy(manifest, weights)
 
 
-def read_policy(
-    storage: Storage, folder: str = "", *, version: str | None = None
-) -> PublishedPolicy:
-    """Read and verify the policy in a folder below a root, or in the root itself.
+def read_policy(storage: Storage, ref: PolicyRef | None = None) -> PublishedPolicy:
+    """Read and verify a policy of a storage root, or the one that lies in the root itself.
 
     Raises:
         FileNotFoundError: There is no policy.
         BrokenPolicyError: It is there, but not whole.
         OSError: Storage is away.
     """
-    prefix = f"{folder}/" if folder else ""
+    prefix = f"{ref.folder}/" if ref else ""
     manifest_json = storage.read(f"{prefix}{MANIFEST_FILE}")
     try:
         weights = storage.read(f"{prefix}{WEIGHTS_FILE}")
     except FileNotFoundError as error:
-        raise BrokenPolicyError(
-            f"{version or storage.at(folder)}: {WEIGHTS_FILE} is missing"
-        ) from error
-    return verify(manifest_json, weights, version=version)
+        label = ref.version if ref else storage.root
+        raise BrokenPolicyError(f"{label}: {WEIGHTS_FILE} is missing") from error
+    return verify(manifest_json, weights, ref=ref)
 
 
-def parse_manifest(content: bytes, *, version: str | None = None) -> Manifest:
+def parse_manifest(content: bytes, *, ref: PolicyRef | None = None) -> Manifest:
     """Read a ``manifest.json``; raises BrokenPolicyError with every fault that it has."""
-    label = version or "manifest"
+    label = ref.version if ref else "manifest"
     try:
         manifest = Manifest.model_validate_json(content)
     except pydantic.ValidationError as error:
@@ -141,8 +140,11 @@ def parse_manifest(content: bytes, *, version: str | None = None) -> Manifest:
             for fault in error.errors(include_url=False)
         )
         raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {faults}") from error
-    if version is not None and manifest.version != version:
-        raise BrokenPolicyError(f"{version}: its manifest belongs to {manifest.version}")
+    if ref is not None and (manifest.run, manifest.version) != (ref.run, ref.version):
+        raise BrokenPolicyError(
+            f"{ref.version}: its manifest belongs to {manifest.version} of run {manifest.run}, "
+            f"and its folder to run {ref.run}"
+        )
     return manifest
 
 
@@ -197,7 +199,7 @@ class PolicyStore:
 
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
         """Read and verify one policy; raises what :func:`read_policy` does."""
-        return read_policy(self.storage, ref.folder, version=ref.version)
+        return read_policy(self.storage, ref)
 
     def refs(self) -> Iterator[PolicyRef]:
         """Every policy folder whose name is a version, whole or not, in no order of age."""
@@ -221,7 +223,7 @@ class PolicyStore:
             except FileNotFoundError:
                 continue
             try:
-                manifests[ref] = parse_manifest(content, version=ref.version)
+                manifests[ref] = parse_manifest(content, ref=ref)
             except BrokenPolicyError as error:
                 broken[ref] = str(error)
         self._manifests = manifests

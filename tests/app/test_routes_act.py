@@ -248,3 +248,29 @@ async def test_hot_swap_fails_no_query(
                 break
         assert seen[-1] == newer.version
     assert len(expected) == 4
+
+
+async def test_a_body_that_does_not_arrive_gives_its_place_up(
+    bench: Bench, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"a beginning"
+        await asyncio.sleep(30)
+
+    settings = Settings(body_timeout_s=0.1)
+    watcher = PolicyWatcher(bench.store, 0.1)
+    api = build_api(settings, watcher, FakeRenderer(), bench.store)
+    transport = httpx.ASGITransport(app=api)
+    watcher.start()
+    assert watcher.wait_ready(20)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            response = await client.post("/act", content=stalled(), headers=NPY)
+    finally:
+        watcher.stop()
+    assert is_problem(response, 408, "body-timeout")
+    assert "11 bytes" in response.json()["detail"]
+
+
+async def test_a_slash_too_many_is_not_found(bench: Bench, ref: PolicyRef) -> None:
+    assert is_problem(await bench.client.get("/policies/"), 404)

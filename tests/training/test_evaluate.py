@@ -123,6 +123,8 @@ def test_an_svg_curve_with_a_switch_of_one_s_own() -> None:
         (["--episodes", "0"], "--episodes is 0"),
         (["--max-steps", "1001"], "--max-steps is 1001"),
         (["--seed", "-1"], "--seed is -1"),
+        (["--fps", "0"], "--fps is 0"),
+        (["--fps", "51"], "--fps is 51"),
         (["--output", "film.mp4"], "film.mp4"),
         (["--plot-output", "curve.jpg"], "curve.jpg"),
         (["--output", "missing/film.gif"], "no folder missing"),
@@ -140,8 +142,6 @@ def test_what_cannot_be_done_is_named_before_anything_is_driven(
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--fps", "0"], "fps is 0"),
-        (["--fps", "51"], "fps is 51"),
         (["--width", "5"], "width is 5"),
         (["--speed", "2"], "speed is 2"),
         (["--smooth-alpha", "0"], "smooth_alpha is 0"),

@@ -150,6 +150,16 @@ def test_warming_up_changes_no_output() -> None:
     np.testing.assert_array_equal(policy.act(pictures()), before)
 
 
+def test_weights_that_are_finite_and_overflow_are_refused() -> None:
+    actor = build_actor()
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            # Of both signs, or infinity would come out, and be clipped to full lock.
+            parameter.copy_(torch.sign(parameter) * 3e38)
+    with pytest.raises(BrokenPolicyError, match="not finite"):
+        build_policy(actor).warm_up()
+
+
 def test_a_policy_tells_its_version_its_shape_and_its_manifest() -> None:
     policy = build_policy(version="the-version")
     assert policy.version == policy.manifest.version == "the-version"

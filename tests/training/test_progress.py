@@ -249,3 +249,11 @@ def test_unknown_returns_do_not_win() -> None:
     known = [row(1, trial="known", return_mean=-50), row(2, trial="known", return_mean=NAN)]
     assert best_trial([*unknown, *known]) == "known"
     assert best_trial(unknown) == "unknown"
+
+
+@pytest.mark.parametrize("field", ["iteration", "return_mean"])
+def test_numbers_that_cannot_be_are_refused(field: str) -> None:
+    row = dict.fromkeys(COLUMNS, "1") | {field: "1" * 30}
+    table = ",".join(COLUMNS) + "\n" + ",".join(row.values()) + "\n"
+    with pytest.raises(ProgressError, match=f"{field} is 1111"):
+        read_progress(table.encode())

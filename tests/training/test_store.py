@@ -392,3 +392,18 @@ def test_a_reader_never_sees_half_a_policy_while_two_writers_publish(
     assert published < set(versions(any_store))
     assert any_store.newest().manifest.version in published
     assert not caplog.records
+
+
+def test_a_run_folder_that_was_renamed_is_not_believed(
+    store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    ref = publish_policy(store, run="run-a")
+    runs = Path(store.storage.at("runs"))
+    (runs / "run-a").rename(runs / "run-b")
+    listing = store.listing()
+    assert listing.policies == []
+    (reason,) = listing.broken.values()
+    assert reason == (
+        f"{ref.version}: its manifest belongs to {ref.version} of run run-a, "
+        "and its folder to run run-b"
+    )
