@@ -12,10 +12,12 @@ import os
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import cv2
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.envs.box2d.car_racing import CarRacing
 
 from app.films import FPS
@@ -61,42 +63,59 @@ def _after(film: Film) -> gym.Env[Any, Any]:
     )
 
 
+class Cost(NamedTuple):
+    """Seconds of processor time that a film takes."""
+
+    driving: float
+    """Simulator, pictures for the driver and for people, and their reduction."""
+    network: float
+    encoding: float
+
+
 def _film(
     env: gym.Env[Any, Any], film: Film, policy: Policy, seed: int, actions: Sequence[Any]
-) -> tuple[float, bytes]:
-    """Seconds of processor time that a film takes, and the film."""
+) -> tuple[Cost, bytes]:
+    """What a film costs, and the film."""
+    network = 0.0
     begin = time.process_time()
     observation, _ = env.reset(seed=seed)
     for action in actions:
+        asked = time.process_time()
         policy.act(observation[None])
+        network += time.process_time() - asked
         observation, _, terminated, truncated, _ = env.step(np.float32(action))
         if terminated or truncated:
             break
+    driven = time.process_time()
     content = film.encode()
-    return time.process_time() - begin, content
+    return Cost(driven - begin - network, network, time.process_time() - driven), content
 
 
 def main() -> None:
     """Film the same lap both ways, alternating, and print the times."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     description = Recipe().description()
     pipeline = description.pipeline
     actor = Actor(description.network, pipeline.size, pipeline.stack)
     policy = Policy(description, actor, version="untrained")
     seed, actions = record(_SEED)
-    taken: dict[str, list[float]] = {"stock's drawing": [], "fast": []}
+    taken: dict[str, list[Cost]] = {"stock's drawing": [], "fast": []}
     print(
         f"{len(actions)} decisions, GIF of {FPS} pictures a second; load {os.getloadavg()[0]:.1f}"
     )
     for _ in range(_ROUNDS):
         for name, build in (("stock's drawing", _before), ("fast", _after)):
             film = Film()
-            seconds, content = _film(build(film), film, policy, seed, actions)
-            taken[name].append(seconds)
-            print(f"{name}: {seconds:.2f} s, {len(film)} pictures, {len(content) // 1024} KiB")
-    before, after = (median(values) for values in taken.values())
-    print(
-        f"median of {_ROUNDS}: {before:.2f} s before, {after:.2f} s after, {before / after:.1f} ×"
-    )
+            cost, content = _film(build(film), film, policy, seed, actions)
+            taken[name].append(cost)
+            print(f"{name}: {len(film)} pictures, {len(content) // 1024} KiB")
+    print(f"\nseconds of one core's time, median of {_ROUNDS} rounds\n")
+    print("| film | simulator and pictures | network | GIF encoding | in all |")
+    print("|---|---|---|---|---|")
+    for name, costs in taken.items():
+        cost = Cost(*(median(part) for part in zip(*costs, strict=True)))
+        print(f"| {name} | " + " | ".join(f"{part:.2f}" for part in (*cost, sum(cost))) + " |")
 
 
 if __name__ == "__main__":
