@@ -5,6 +5,7 @@
 
 Scores are unscaled returns of the unmodified CarRacing-v3. Actions are greedy, and smoothed by the
 filter that is printed: the policy's own unless options say otherwise.
+The film shows the very episodes that were scored.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ def drive_episodes(
             episode = drive(
                 policy,
                 seed,
+                simulator="stock",
                 max_frames=options.max_steps,
                 action_filter=action_filter,
                 film_fps=options.fps,

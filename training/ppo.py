@@ -26,7 +26,7 @@ _SAMPLE_TIMEOUT_S = 3600.0
 
 def make_training_env(recipe: Recipe, _: Any = None) -> gym.Env[Any, Any]:
     """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
-    return MapActions(make_env(recipe.pipeline), recipe.action_mapping)
+    return MapActions(make_env(recipe.pipeline, simulator=recipe.simulator), recipe.action_mapping)
 
 
 def search_space(recipe: Recipe) -> dict[str, Any]:

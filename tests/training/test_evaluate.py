@@ -9,9 +9,11 @@ from typing import Any
 import imageio.v3 as iio
 import pytest
 
-from tests.conftest import PublishPolicy
-from training.evaluate import main
+from tests.conftest import PublishPolicy, build_policy
+from training.environment import Simulator
+from training.evaluate import EvaluateOptions, choose_filter, drive_episodes, main
 from training.progress import ProgressRow, write_progress
+from training.rollout import Episode, drive
 from training.store import PolicyStore
 
 
@@ -61,6 +63,23 @@ def test_scores_and_a_film_of_the_newest_policy(
     assert [episode["seed"] for episode in scores["episodes"]] == [0, 1]
     assert all(episode["frames"] == 40 for episode in scores["episodes"])
     assert scores["filter"] == {"smooth_alpha": 1.0, "steer_deadzone": 0.0, "steer_clip": 1.0}
+
+
+@pytest.mark.parametrize("film", [False, True])
+def test_scores_are_taken_on_stock(film: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulators: list[Simulator] = []
+
+    def noted(*args: Any, simulator: Simulator, **options: Any) -> Episode:
+        simulators.append(simulator)
+        return drive(*args, simulator=simulator, **options)
+
+    monkeypatch.setattr("training.evaluate.drive", noted)
+    options = EvaluateOptions(episodes=2, max_steps=8, film=film, width=60)
+    policy = build_policy()
+    episodes = drive_episodes(policy, choose_filter(policy, options), options)
+    assert [episode.frames for episode in episodes] == [8, 8]
+    assert simulators == ["stock"] * 2
+    assert options.output.exists() == film
 
 
 def test_the_filter_is_the_policy_s_unless_options_say_otherwise(

@@ -1,0 +1,1 @@
+"""Measurements of the project's speed and of what its fast simulator leaves out."""
