@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,14 +17,38 @@ from training.learner import DrivingLearner
 from training.recipe import Choice, LogUniform, Recipe
 from training.resources import Resources
 from training.rl_module import module_spec
+from training.sampling import sample_in_batches
 from training.stabilization import StabilizationCallback
+from training.vector_environment import VectorDriving
 
 ENV_NAME = "carracing_pixels"
 
 
-def make_training_env(recipe: Recipe, _: Any = None) -> gym.Env[Any, Any]:
-    """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
-    return MapActions(make_env(recipe.pipeline), recipe.action_mapping)
+def make_training_env(recipe: Recipe, **options: Any) -> gym.Env[Any, Any]:
+    """The environment as the learner meets it: actions are network outputs, rewards are scaled.
+
+    Options are those of ``make_env``.
+    """
+    return MapActions(make_env(recipe.pipeline, **options), recipe.action_mapping)
+
+
+def make_vector_env(recipe: Recipe, count: int, **options: Any) -> VectorDriving:
+    """As many of these environments side by side, for one env runner."""
+    return VectorDriving(
+        functools.partial(make_env, recipe.pipeline, stacked=False, **options),
+        count,
+        stack=recipe.pipeline.stack,
+        mapping=recipe.action_mapping,
+    )
+
+
+def make_registered_env(
+    recipe: Recipe, context: Mapping[str, Any], **options: Any
+) -> gym.Env[Any, Any] | VectorDriving:
+    """What RLlib calls: with ``num_envs`` in the context where it wants a vector environment."""
+    if "num_envs" in context:
+        return make_vector_env(recipe, context["num_envs"], **options)
+    return make_training_env(recipe, **options)
 
 
 def search_space(recipe: Recipe) -> dict[str, Any]:
@@ -39,7 +64,12 @@ def search_space(recipe: Recipe) -> dict[str, Any]:
 
 
 def build_config(
-    recipe: Recipe, resources: Resources, *, seed: int | None = None, searching: bool = False
+    recipe: Recipe,
+    resources: Resources,
+    *,
+    seed: int | None = None,
+    searching: bool = False,
+    batched: bool = True,
 ) -> PPOConfig:
     """PPO for one trial, or for every trial of a search.
 
@@ -48,8 +78,9 @@ def build_config(
         resources: What a trial takes of the cluster.
         seed: Of environments, sampling and initial weights.
         searching: Put the recipe's search ranges in place of its defaults.
+        batched: Sample as ``training.sampling`` does; off for RLlib's own way, which is slower.
     """
-    register_env(ENV_NAME, functools.partial(make_training_env, recipe))
+    register_env(ENV_NAME, functools.partial(make_registered_env, recipe))
     training: dict[str, Any] = {
         "lr": recipe.lr,
         "entropy_coeff": recipe.entropy_coeff,
@@ -59,7 +90,7 @@ def build_config(
     }
     if searching:
         training |= search_space(recipe)
-    return (
+    config = (
         PPOConfig()
         .environment(
             ENV_NAME,
@@ -99,3 +130,4 @@ def build_config(
         .callbacks(functools.partial(StabilizationCallback, recipe))
         .debugging(seed=seed, log_level="WARN")
     )
+    return sample_in_batches(config) if batched else config
