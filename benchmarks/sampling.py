@@ -94,13 +94,9 @@ class Contender:
     def __init__(self, simulator: Simulator, *, batched: bool, options: Options) -> None:
         self.name = f"{simulator}, {'ours' if batched else 'RLlib'}"
         self.decisions = getattr(options, f"{simulator}_decisions")
-        recipe = dataclasses.replace(
-            RECIPES["published"], num_envs_per_env_runner=options.envs
-        )
+        recipe = dataclasses.replace(RECIPES["published"], num_envs_per_env_runner=options.envs)
         config = build_config(recipe, _LOCAL, seed=0, batched=batched)
-        register_env(
-            ENV_NAME, functools.partial(make_registered_env, recipe, simulator=simulator)
-        )
+        register_env(ENV_NAME, functools.partial(make_registered_env, recipe, simulator=simulator))
         self.runner = SingleAgentEnvRunner(config=config)
         self._watch = Stopwatch(_CLOCKS[options.clock])
         self._instrument()
@@ -160,9 +156,7 @@ def table(rounds: dict[str, list[dict[str, float]]]) -> str:
     for name, results in rounds.items():
         rates = [1000 / sum(result.values()) for result in results]
         middle = {part: statistics.median(r[part] for r in results) for part in PARTS}
-        outside = statistics.median(
-            (r["pipeline"] + r["rest"]) / sum(r.values()) for r in results
-        )
+        outside = statistics.median((r["pipeline"] + r["rest"]) / sum(r.values()) for r in results)
         lines.append(
             f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | "
             + " | ".join(f"{middle[part]:.3f}" for part in PARTS)
