@@ -148,17 +148,20 @@ def measure(options: Options) -> dict[str, list[dict[str, float]]]:
 def table(rounds: dict[str, list[dict[str, float]]]) -> str:
     """The medians as Markdown."""
     lines = [
-        "| simulator, sampling | decisions/s (lowest–highest) | "
+        "| simulator, sampling | decisions/s (lowest–highest) | ratio | "
         + " | ".join(f"{part}, ms" for part in PARTS)
         + " | outside simulator and network |",
-        "|---" * (len(PARTS) + 3) + "|",
+        "|---" * (len(PARTS) + 4) + "|",
     ]
+    base = 0.0
     for name, results in rounds.items():
         rates = [1000 / sum(result.values()) for result in results]
+        rate = statistics.median(rates)
+        base = base or rate
         middle = {part: statistics.median(r[part] for r in results) for part in PARTS}
         outside = statistics.median((r["pipeline"] + r["rest"]) / sum(r.values()) for r in results)
         lines.append(
-            f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | "
+            f"| {name} | {rate:,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | {rate / base:.2f} | "
             + " | ".join(f"{middle[part]:.3f}" for part in PARTS)
             + f" | {outside:.1%} |"
         )
