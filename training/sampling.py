@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,12 +38,21 @@ def whole(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
 class ObservationsToTensor(ConnectorV2):  # type: ignore[misc]
     """Environments → network: the observations of all environments as one tensor."""
 
-    def __call__(
-        self, *, rl_module: Any, batch: dict[str, Any], **columns: Any
-    ) -> dict[str, Tensor]:
+    def __init__(
+        self,
+        input_observation_space: gym.Space[Any] | None = None,
+        input_action_space: gym.Space[Any] | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        **options: Any,
+    ) -> None:
+        super().__init__(input_observation_space, input_action_space, **options)
+        self._device = device
+
+    def __call__(self, *, batch: dict[str, Any], **columns: Any) -> dict[str, Tensor]:
         """Look at the vector environment's own array; nothing is copied on the CPU."""
         tensor = torch.from_numpy(whole(columns[Columns.OBS]))
-        return {**batch, Columns.OBS: tensor.to(next(rl_module.parameters()).device)}
+        return {**batch, Columns.OBS: tensor.to(self._device)}
 
 
 class SampleActions(GetActions):  # type: ignore[misc]
@@ -54,11 +64,11 @@ class SampleActions(GetActions):  # type: ignore[misc]
         return {column: tensor.numpy(force=True) for column, tensor in outputs.items()}
 
 
-def _env_to_module(*_: Any) -> ConnectorV2:
-    return ObservationsToTensor()
+def _env_to_module(_env: Any, _spaces: Any, device: torch.device | None) -> ConnectorV2:
+    return ObservationsToTensor(device=device or "cpu")
 
 
-def _module_to_env(*_: Any) -> ConnectorV2:
+def _module_to_env(_env: Any, _spaces: Any) -> ConnectorV2:
     return SampleActions()
 
 
