@@ -21,6 +21,7 @@ RUN python -m pip install --no-cache-dir \
     gymnasium==1.2.2 \
     box2d==2.3.10 \
     pygame==2.6.1 \
+    opencv-python-headless==5.0.0.93 \
     fastapi==0.165.0 \
     pydantic-settings==2.16.3 \
     pillow==13.0.0 \
@@ -31,7 +32,7 @@ RUN python -m pip install --no-cache-dir \
 
 # A missing or broken package fails the build, not a node that is already being paid for.
 RUN python -c "\
-import gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
+import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
 import fastapi, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
 from ray.rllib.algorithms.ppo import PPOConfig; \

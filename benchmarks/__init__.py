@@ -1,1 +1,1 @@
-"""What the project's speed is measured with."""
+"""Measurements of the project's speed and of what its fast simulator leaves out."""

@@ -21,13 +21,12 @@ from typing import Any, Literal
 import torch
 import tyro
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from ray.tune.registry import register_env
 
-from training.ppo import ENV_NAME, build_config, make_registered_env
+from training.environment import Simulator
+from training.ppo import build_config
 from training.recipe import RECIPES
 from training.resources import Resources
 
-Simulator = Literal["stock", "fast"]
 Clock = Literal["processor", "wall"]
 _CLOCKS: dict[Clock, Callable[[], float]] = {
     "processor": time.thread_time,
@@ -94,9 +93,10 @@ class Contender:
     def __init__(self, simulator: Simulator, *, batched: bool, options: Options) -> None:
         self.name = f"{simulator}, {'ours' if batched else 'RLlib'}"
         self.decisions = getattr(options, f"{simulator}_decisions")
-        recipe = dataclasses.replace(RECIPES["published"], num_envs_per_env_runner=options.envs)
+        recipe = dataclasses.replace(
+            RECIPES["published"], simulator=simulator, num_envs_per_env_runner=options.envs
+        )
         config = build_config(recipe, _LOCAL, seed=0, batched=batched)
-        register_env(ENV_NAME, functools.partial(make_registered_env, recipe, simulator=simulator))
         self.runner = SingleAgentEnvRunner(config=config)
         self._watch = Stopwatch(_CLOCKS[options.clock])
         self._instrument()

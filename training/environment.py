@@ -1,7 +1,7 @@
 """CarRacing-v3 to what the network sees: one wrapper for each step of the pipeline.
 
-CarRacing → time limit → repeat the action (drawing only what is looked at) → grey → 84×84 →
-reward ×0.1 → stack of four, channels last. Pixels stay uint8; the network scales them to [0, 1].
+CarRacing → time limit → repeat the action → look: grey, 84×84 → reward ×0.1 → stack of four,
+channels last. Pixels stay uint8; the network scales them to [0, 1].
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, SupportsFloat
+from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +17,12 @@ from gymnasium.envs.box2d.car_racing import FPS, STATE_H, STATE_W, CarRacing
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.simulator import FastCarRacing
+from training.simulator.film_view import FilmView
+
 Pixels = NDArray[np.uint8]
+Simulator = Literal["fast", "stock"]
+"""``fast`` trains and films; ``stock`` is Gymnasium's own, on which scores are taken."""
 
 SIMULATOR_FPS = FPS
 """Simulator frames in a second of simulated time."""
@@ -67,20 +72,21 @@ def shrink(grey: Pixels, size: int) -> Pixels:
 
 
 class UndrawnCarRacing(CarRacing):
-    """CarRacing whose observation is drawn when :meth:`look` asks for it, not at every frame.
+    """Stock CarRacing that draws what the driver sees only when :meth:`look` asks for it.
 
     Drawing is 98 % of a frame's time, and a frame skip throws three pictures of four away.
-    Physics, rewards and the pictures themselves are the parent's, to the bit.
+    Physics, rewards and what the driver sees are the parent's, to the bit.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode=render_mode)
         self._blank = np.zeros(FRAME_SHAPE, np.uint8)
         self._score_in_picture = 0.0
+        self._film = FilmView()
 
     def _render(self, mode: str) -> Any:
-        if mode != "state_pixels":
-            return super()._render(mode)
+        if mode == "rgb_array":
+            return self._film.draw(self)
         self._score_in_picture = self.reward
         return self._blank
 
@@ -92,27 +98,20 @@ class UndrawnCarRacing(CarRacing):
         self.reward = score
         return picture
 
+    def look_grey(self, size: int) -> Pixels:
+        """The same, grey, square and small: (size, size) uint8."""
+        return shrink(to_grey(self.look()), size)
 
-class RepeatAction(gym.Wrapper[Pixels, Any, Pixels, Any]):
-    """Hold an action for some frames, sum their rewards, and draw the last one only."""
 
-    def __init__(self, env: gym.Env[Pixels, Any], frames: int) -> None:
+class RepeatAction(gym.Wrapper[Any, Any, Any, Any]):
+    """Hold an action for some frames, and sum their rewards."""
+
+    def __init__(self, env: gym.Env[Any, Any], frames: int) -> None:
         super().__init__(env)
         self.frames = frames
 
-    def _look(self) -> Pixels:
-        picture: Pixels = self.unwrapped.look()  # type: ignore[attr-defined]
-        return picture
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Pixels, dict[str, Any]]:
-        """Start an episode and draw its first picture."""
-        _, info = self.env.reset(seed=seed, options=options)
-        return self._look(), info
-
-    def step(self, action: Any) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
-        """Step until the frames are over or the episode is, and draw where it stopped.
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step until the frames are over or the episode is.
 
         ``info["frames"]`` holds the number of simulator frames that were stepped.
         """
@@ -120,24 +119,25 @@ class RepeatAction(gym.Wrapper[Pixels, Any, Pixels, Any]):
         frames = 0
         over = False
         while frames < self.frames and not over:
-            _, reward, terminated, truncated, info = self.env.step(action)
+            observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
             frames += 1
             over = terminated or truncated
-        return self._look(), total, terminated, truncated, {**info, "frames": frames}
+        return observation, total, terminated, truncated, {**info, "frames": frames}
 
 
-class GreyPicture(gym.ObservationWrapper[Pixels, Any, Pixels]):
-    """Grey, square and small: (96, 96, 3) uint8 → (size, size) uint8."""
+class GreyPicture(gym.ObservationWrapper[Pixels, Any, Any]):
+    """What the driver sees after a decision, drawn only here: (size, size) uint8."""
 
-    def __init__(self, env: gym.Env[Pixels, Any], size: int) -> None:
+    def __init__(self, env: gym.Env[Any, Any], size: int) -> None:
         super().__init__(env)
         self.size = size
         self.observation_space = gym.spaces.Box(0, 255, (size, size), np.uint8)
 
-    def observation(self, observation: Pixels) -> Pixels:
-        """One picture, reduced."""
-        return shrink(to_grey(observation), self.size)
+    def observation(self, _: Any) -> Pixels:
+        """The picture now; what the simulator returned with the frame is empty."""
+        simulator: UndrawnCarRacing | FastCarRacing = self.unwrapped  # type: ignore[assignment]
+        return simulator.look_grey(self.size)
 
 
 class ScaleReward(gym.RewardWrapper[Any, Any]):
@@ -191,6 +191,7 @@ def make_env(
     pipeline: Pipeline | None = None,
     *,
     scaled_rewards: bool = True,
+    simulator: Simulator = "fast",
     max_frames: int = EPISODE_FRAMES,
     each_frame: FrameWrapper | None = None,
     render_mode: str | None = None,
@@ -201,6 +202,7 @@ def make_env(
     Args:
         pipeline: Its numbers; the published ones when left out.
         scaled_rewards: Scale rewards for training; off wherever a score is taken.
+        simulator: Which one; physics and rewards are the same to the bit, pictures nearly so.
         max_frames: Truncate after this many simulator frames.
         each_frame: A wrapper put inside the frame skip, where it meets every simulator frame.
         render_mode: As CarRacing takes it; ``"rgb_array"`` for films.
@@ -211,7 +213,11 @@ def make_env(
         are controls, (3,) float32.
     """
     pipeline = pipeline or Pipeline()
-    env: gym.Env[Any, Any] = UndrawnCarRacing(render_mode=render_mode)
+    env: gym.Env[Any, Any] = (
+        FastCarRacing(render_mode, lazy=True)
+        if simulator == "fast"
+        else UndrawnCarRacing(render_mode)
+    )
     env = gym.wrappers.TimeLimit(env, max_frames)
     if each_frame is not None:
         env = each_frame(env)

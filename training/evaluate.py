@@ -4,6 +4,7 @@
     python -m training.evaluate --progress-csv results/runs/<run>/progress.csv
 
 Scores are returns of the unmodified environment: unscaled, greedy actions, stock CarRacing-v3.
+The film shows the very episodes that were scored.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def drive_episodes(policy: Policy, options: EvaluateOptions) -> list[Episode]:
             episode = drive(
                 policy,
                 seed,
+                simulator="stock",
                 max_frames=options.max_steps,
                 action_filter=action_filter,
                 film_fps=options.fps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Literal
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -100,9 +101,9 @@ class Film:
 
     def add(self, shot: Shot) -> None:
         """Add a picture, (400, 600, 3) uint8, to the end."""
-        picture = Image.fromarray(shot.picture)
-        if picture.size != self._size:
-            picture = picture.resize(self._size, Image.Resampling.BOX)
+        # Each pixel is the average of what it covers.
+        small = cv2.resize(shot.picture, self._size, interpolation=cv2.INTER_AREA)
+        picture = Image.fromarray(small)
         if self._encoding == "gif":
             picture = picture.quantize(palette=self._palette, dither=Image.Dither.NONE)
         self._pictures.append(picture)

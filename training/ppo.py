@@ -24,18 +24,15 @@ from training.vector_environment import VectorDriving
 ENV_NAME = "carracing_pixels"
 
 
-def make_training_env(recipe: Recipe, **options: Any) -> gym.Env[Any, Any]:
-    """The environment as the learner meets it: actions are network outputs, rewards are scaled.
-
-    Options are those of ``make_env``.
-    """
-    return MapActions(make_env(recipe.pipeline, **options), recipe.action_mapping)
+def make_training_env(recipe: Recipe) -> gym.Env[Any, Any]:
+    """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
+    return MapActions(make_env(recipe.pipeline, simulator=recipe.simulator), recipe.action_mapping)
 
 
-def make_vector_env(recipe: Recipe, count: int, **options: Any) -> VectorDriving:
+def make_vector_env(recipe: Recipe, count: int) -> VectorDriving:
     """As many of these environments side by side, for one env runner."""
     return VectorDriving(
-        functools.partial(make_env, recipe.pipeline, stacked=False, **options),
+        functools.partial(make_env, recipe.pipeline, simulator=recipe.simulator, stacked=False),
         count,
         stack=recipe.pipeline.stack,
         mapping=recipe.action_mapping,
@@ -43,12 +40,12 @@ def make_vector_env(recipe: Recipe, count: int, **options: Any) -> VectorDriving
 
 
 def make_registered_env(
-    recipe: Recipe, context: Mapping[str, Any], **options: Any
+    recipe: Recipe, context: Mapping[str, Any]
 ) -> gym.Env[Any, Any] | VectorDriving:
     """What RLlib calls: with ``num_envs`` in the context where it wants a vector environment."""
     if "num_envs" in context:
-        return make_vector_env(recipe, context["num_envs"], **options)
-    return make_training_env(recipe, **options)
+        return make_vector_env(recipe, context["num_envs"])
+    return make_training_env(recipe)
 
 
 def search_space(recipe: Recipe) -> dict[str, Any]:

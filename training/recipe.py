@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from training.actions import ActionFilter, ActionMapping
-from training.environment import Pipeline
+from training.environment import Pipeline, Simulator
 from training.manifest import PolicyDescription
 from training.network import NetworkShape
 
@@ -84,6 +84,8 @@ class Recipe:
     num_epochs: int = 10
     """Passes over the batch in one iteration (searched)."""
 
+    simulator: Simulator = "fast"
+    """What samples; stock is Gymnasium's own, which drives the same but draws far slower."""
     num_env_runners: int = 4
     """Processes that sample; fewer where the cluster's CPUs hold fewer."""
     num_envs_per_env_runner: int = 2

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.actions import ActionFilter
-from training.environment import EPISODE_FRAMES, SIMULATOR_FPS, FrameWrapper, Pixels, make_env
+from training.environment import (
+    EPISODE_FRAMES,
+    SIMULATOR_FPS,
+    FrameWrapper,
+    Pixels,
+    Simulator,
+    make_env,
+)
 from training.policy import Policy
 
 
@@ -25,7 +32,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Episode:
-    """One driven episode of the unmodified environment."""
+    """One driven episode."""
 
     seed: int
     score: float
@@ -88,6 +95,7 @@ def drive(
     policy: Policy,
     seed: int,
     *,
+    simulator: Simulator = "stock",
     max_frames: int = EPISODE_FRAMES,
     action_filter: ActionFilter | None = None,
     film_fps: float | None = None,
@@ -99,6 +107,7 @@ def drive(
     Args:
         policy: Who drives.
         seed: The track's seed, as ``CarRacing.reset`` takes it.
+        simulator: Where to drive. Scores are taken on stock; a film alone is made on fast.
         max_frames: Stop after this many simulator frames.
         action_filter: Smoothing of the controls; None takes the policy's own.
         film_fps: Pictures per second of simulated time, with ``shoot``.
@@ -118,6 +127,7 @@ def drive(
     env = make_env(
         pipeline,
         scaled_rewards=False,
+        simulator=simulator,
         max_frames=min(max_frames, EPISODE_FRAMES),
         each_frame=each_frame,
         render_mode="rgb_array" if shoot is not None else None,

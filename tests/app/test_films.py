@@ -57,7 +57,7 @@ async def test_a_film_shows_the_drive(
     shown = pictures_of(await studio.film(order))
     shots: list[Shot] = []
     policy = Policy.from_published(store.fetch(ref))
-    drive(policy, 5, max_frames=FRAMES, film_fps=50, shoot=shots.append)
+    drive(policy, 5, simulator="fast", max_frames=FRAMES, film_fps=50, shoot=shots.append)
     assert len(shown) == len(shots)
     difference = np.abs(shown[-1].astype(int) - shots[-1].picture)
     assert difference.mean() < 3

@@ -92,7 +92,7 @@ def test_raw_frames_go_through_the_pipeline(batch: tuple[int, ...], media: Media
 
 
 def test_raw_frames_of_the_simulator_are_what_training_saw() -> None:
-    env = make_env(PIPELINE)
+    env = make_env(PIPELINE, simulator="stock")
     observation, _ = env.reset(seed=4)
     frames = []
     for _ in range(4):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from gymnasium.wrappers import (
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.environment import Pipeline, make_env
+from training.environment import Pipeline, Simulator, make_env
 
 GAS = np.array([0, 1, 0], np.float32)
 
@@ -114,8 +114,15 @@ def without_picture(result: Step) -> Step:
     return Step(EMPTY, result.reward, result.terminated, result.truncated, result.frames)
 
 
+def alike(ours: NDArray[Any], reference: NDArray[Any]) -> bool:
+    return bool(np.abs(ours.astype(int) - reference).mean() < 1)
+
+
 def drive_both(
-    course: Course, ours: gym.Env[Any, Any], reference: gym.Env[Any, Any]
+    course: Course,
+    ours: gym.Env[Any, Any],
+    reference: gym.Env[Any, Any],
+    same: Callable[[NDArray[Any], NDArray[Any]], bool] = same,
 ) -> Iterator[Compared]:
     ours_first, _ = ours.reset(seed=course.seed)
     reference_first, _ = reference.reset(seed=course.seed)
@@ -148,7 +155,7 @@ def compared() -> list[Compared]:
         for course in courses:
             # Two time limits, two pairs; within a pair one course follows the other.
             if course.max_frames != 1000 or course is courses[0]:
-                ours = make_env(max_frames=course.max_frames)
+                ours = make_env(simulator="stock", max_frames=course.max_frames)
                 reference = reference_env(course.max_frames)
             steps.extend(drive_both(course, ours, reference))
     return steps
@@ -315,18 +322,24 @@ def test_a_wrapper_inside_the_skip_meets_every_frame() -> None:
     assert counters[0].steps == 10
 
 
-def test_the_film_picture_is_stocks_and_looking_does_not_change_it() -> None:
-    ours, stock = (
-        make_env(render_mode="rgb_array"),
-        gym.make("CarRacing-v3", render_mode="rgb_array"),
-    )
-    ours.reset(seed=0)
-    stock.reset(seed=0)
+def test_both_simulators_pay_and_end_alike() -> None:
+    fast, stock = (make_env(simulator=name, max_frames=203) for name in ("fast", "stock"))
+    driven = list(drive_both(Course(seed=16, straight=True), fast, stock, same=alike))
+    driven += drive_both(Course(seed=2), fast, stock, same=alike)
+    assert not where([step for step in driven if step.ours != step.reference])
+    assert not where([step for step in driven if not step.pictures_equal])
+
+
+@pytest.mark.parametrize("simulator", ["fast", "stock"])
+def test_filming_does_not_change_what_the_driver_sees(simulator: Simulator) -> None:
+    filmed = make_env(simulator=simulator, render_mode="rgb_array")
+    plain = make_env(simulator=simulator)
+    for env in (filmed, plain):
+        env.reset(seed=0)
     for _ in range(5):
-        ours.step(GAS)
-        for _ in range(4):
-            stock.step(GAS)
-        np.testing.assert_array_equal(ours.render(), stock.render())
+        picture: Any = filmed.render()
+        assert picture.shape == (400, 600, 3)
+        np.testing.assert_array_equal(filmed.step(GAS)[0], plain.step(GAS)[0])
 
 
 def test_another_pipeline_gives_another_shape() -> None:

@@ -62,6 +62,11 @@ def test_the_published_recipe_smooths_like_this() -> None:
     )
 
 
+def test_the_published_recipe_samples_on_the_fast_simulator() -> None:
+    assert Recipe().simulator == "fast"
+    assert Recipe(simulator="stock").description() == Recipe().description()
+
+
 def test_the_published_recipe_sees_and_thinks_like_this() -> None:
     assert Recipe().pipeline == Pipeline(frame_skip=4, size=84, stack=4, reward_scale=0.1)
     assert Recipe().network == NetworkShape()

@@ -54,6 +54,12 @@ def test_a_drive_is_deterministic(driver: Policy, episode: Episode) -> None:
     assert same_episode(drive(driver, seed=3, max_frames=150), episode)
 
 
+def test_both_simulators_pay_the_same_for_the_same_actions() -> None:
+    blind = constant_policy((0.1, 0.5, -1))
+    fast = drive(blind, seed=3, simulator="fast", max_frames=150)
+    assert same_episode(fast, drive(blind, seed=3, simulator="stock", max_frames=150))
+
+
 def test_another_seed_is_another_track(driver: Policy, episode: Episode) -> None:
     assert not same_episode(drive(driver, seed=4, max_frames=150), episode)
 
