@@ -44,21 +44,24 @@ def to_controls(
     return controls.astype(np.float32, copy=False)
 
 
-class MapActions(gym.ActionWrapper[Any, Any, Any]):
-    """Let an agent act in network outputs; the wrapped environment gets controls.
+def output_space() -> gym.spaces.Box:
+    """The space that an agent acts in: network outputs, (3,) float32.
 
-    The action space is unbounded on purpose: clipping is a part of the mapping, so the
-    learner sees the action that it sampled and the simulator the one that was driven.
+    It is unbounded on purpose: clipping is a part of the mapping, so the learner sees the action
+    that it sampled and the simulator the one that was driven.
     """
+    return gym.spaces.Box(np.float32(-np.inf), np.float32(np.inf), (len(CONTROLS),), np.float32)
+
+
+class MapActions(gym.ActionWrapper[Any, Any, Any]):
+    """Let an agent act in network outputs; the wrapped environment gets controls."""
 
     def __init__(
         self, env: gym.Env[Any, Any], mapping: ActionMapping = "clip_unit_to_bounds"
     ) -> None:
         super().__init__(env)
         self.mapping = mapping
-        self.action_space = gym.spaces.Box(
-            np.float32(-np.inf), np.float32(np.inf), (len(CONTROLS),), np.float32
-        )
+        self.action_space = output_space()
 
     def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Controls, (3,) float32, for a network output, (3,) float32."""

@@ -152,13 +152,18 @@ class ScaleReward(gym.RewardWrapper[Any, Any]):
         return float(reward) * self.scale
 
 
+def stacked_space(pictures: gym.Space[Any], stack: int) -> gym.spaces.Box:
+    """The space of ``stack`` pictures as channels, for the space of one picture."""
+    height, width = pictures.shape or (0, 0)
+    return gym.spaces.Box(0, 255, (height, width, stack), np.uint8)
+
+
 class StackLast(gym.Wrapper[Pixels, Any, Pixels, Any]):
     """The last few pictures as channels, oldest first; a new episode repeats its first one."""
 
     def __init__(self, env: gym.Env[Pixels, Any], stack: int) -> None:
         super().__init__(env)
-        height, width = env.observation_space.shape or (0, 0)
-        self.observation_space = gym.spaces.Box(0, 255, (height, width, stack), np.uint8)
+        self.observation_space = stacked_space(env.observation_space, stack)
         self._pictures: deque[Pixels] = deque(maxlen=stack)
 
     def _observation(self) -> Pixels:
@@ -190,6 +195,7 @@ def make_env(
     max_frames: int = EPISODE_FRAMES,
     each_frame: FrameWrapper | None = None,
     render_mode: str | None = None,
+    stacked: bool = True,
 ) -> gym.Env[Pixels, NDArray[np.float32]]:
     """The environment that training, evaluation and the service drive in.
 
@@ -200,9 +206,11 @@ def make_env(
         max_frames: Truncate after this many simulator frames.
         each_frame: A wrapper put inside the frame skip, where it meets every simulator frame.
         render_mode: As CarRacing takes it; ``"rgb_array"`` for films.
+        stacked: Stack pictures; off for who stacks them himself.
 
     Returns:
-        Observations (size, size, stack) uint8; actions are controls, (3,) float32.
+        Observations (size, size, stack) uint8, or (size, size) if they are not stacked; actions
+        are controls, (3,) float32.
     """
     pipeline = pipeline or Pipeline()
     env: gym.Env[Any, Any] = (
@@ -217,4 +225,4 @@ def make_env(
     env = GreyPicture(env, pipeline.size)
     if scaled_rewards:
         env = ScaleReward(env, pipeline.reward_scale)
-    return StackLast(env, pipeline.stack)
+    return StackLast(env, pipeline.stack) if stacked else env

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +17,9 @@ from training.learner import DrivingLearner
 from training.recipe import Choice, LogUniform, Recipe
 from training.resources import Resources
 from training.rl_module import module_spec
+from training.sampling import sample_in_batches
 from training.stabilization import StabilizationCallback
+from training.vector_environment import VectorDriving
 
 ENV_NAME = "carracing_pixels"
 
@@ -24,9 +27,28 @@ _SAMPLE_TIMEOUT_S = 3600.0
 """RLlib throws away a batch that takes longer, 60 s as it comes, and trains on nothing."""
 
 
-def make_training_env(recipe: Recipe, _: Any = None) -> gym.Env[Any, Any]:
+def make_training_env(recipe: Recipe) -> gym.Env[Any, Any]:
     """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
     return MapActions(make_env(recipe.pipeline, simulator=recipe.simulator), recipe.action_mapping)
+
+
+def make_vector_env(recipe: Recipe, count: int) -> VectorDriving:
+    """As many of these environments side by side, for one env runner."""
+    return VectorDriving(
+        functools.partial(make_env, recipe.pipeline, simulator=recipe.simulator, stacked=False),
+        count,
+        stack=recipe.pipeline.stack,
+        mapping=recipe.action_mapping,
+    )
+
+
+def make_registered_env(
+    recipe: Recipe, context: Mapping[str, Any]
+) -> gym.Env[Any, Any] | VectorDriving:
+    """What RLlib calls: with ``num_envs`` in the context where it wants a vector environment."""
+    if "num_envs" in context:
+        return make_vector_env(recipe, context["num_envs"])
+    return make_training_env(recipe)
 
 
 def search_space(recipe: Recipe) -> dict[str, Any]:
@@ -42,7 +64,12 @@ def search_space(recipe: Recipe) -> dict[str, Any]:
 
 
 def build_config(
-    recipe: Recipe, resources: Resources, *, seed: int | None = None, searching: bool = False
+    recipe: Recipe,
+    resources: Resources,
+    *,
+    seed: int | None = None,
+    searching: bool = False,
+    batched: bool = True,
 ) -> PPOConfig:
     """PPO for one trial, or for every trial of a search.
 
@@ -51,8 +78,9 @@ def build_config(
         resources: What a trial takes of the cluster.
         seed: Of environments, sampling and initial weights.
         searching: Put the recipe's search ranges in place of its defaults.
+        batched: Sample as ``training.sampling`` does; off for RLlib's own way, which is slower.
     """
-    register_env(ENV_NAME, functools.partial(make_training_env, recipe))
+    register_env(ENV_NAME, functools.partial(make_registered_env, recipe))
     training: dict[str, Any] = {
         "lr": recipe.lr,
         "entropy_coeff": recipe.entropy_coeff,
@@ -62,7 +90,7 @@ def build_config(
     }
     if searching:
         training |= search_space(recipe)
-    return (
+    config = (
         PPOConfig()
         .environment(
             ENV_NAME,
@@ -103,3 +131,4 @@ def build_config(
         .callbacks(functools.partial(StabilizationCallback, recipe))
         .debugging(seed=seed, log_level="ERROR")
     )
+    return sample_in_batches(config) if batched else config

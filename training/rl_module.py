@@ -29,10 +29,22 @@ class DrivingModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):  # type:
         self.actor = Actor(network, pipeline.size, pipeline.stack)
         self.critic = Critic(network, pipeline.size, pipeline.stack)
         self.action_dist_cls = TorchDiagGaussian
+        if self.inference_only:
+            self.eval()
 
     def get_non_inference_attributes(self) -> list[str]:
         """What acting does not need."""
         return ["critic"]
+
+    def train(self, mode: bool = True) -> DrivingModule:
+        """Switch the mode as torch does, if it is another one.
+
+        RLlib switches around every forward pass of an env runner, and each time torch visits all
+        layers, though none of them behaves differently.
+        """
+        if mode != self.training:
+            super().train(mode)
+        return self
 
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
         return {Columns.ACTION_DIST_INPUTS: self.actor(batch[Columns.OBS])}
