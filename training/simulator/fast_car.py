@@ -15,8 +15,7 @@ from gymnasium.envs.box2d.car_dynamics import (
     Car,
 )
 
-# Box2D has no type stubs; its bodies also carry the car's own attributes.
-Body = Any
+from training.simulator.car_parts import Body, make_hull, make_wheel
 
 _ROAD_FRICTION: Final = FRICTION_LIMIT * 1.0
 _GRASS_FRICTION: Final = FRICTION_LIMIT * 0.6
@@ -40,7 +39,15 @@ class FastCar(Car):
     def __init__(
         self, world: Box2D.b2World, angle: float, x: float, y: float, traces: bool
     ) -> None:
-        super().__init__(world, angle, x, y)  # type: ignore[no-untyped-call]
+        # Without Car's own constructor, which leaves memory behind (see car_parts).
+        self.world = world
+        self.hull: Body = make_hull(world, angle, x, y)
+        self.wheels: list[Body] = [
+            make_wheel(world, self.hull, (x, y), angle, place) for place in range(4)
+        ]
+        self.drawlist = [*self.wheels, self.hull]
+        self.particles: list[Any] = []
+        self.fuel_spent = 0.0
         self._traces = traces
         # Bound once: a body's attribute look-ups cost as much as its calls.
         self._parts: list[tuple[Any, ...]] = [
