@@ -21,7 +21,7 @@ RUN python -m pip install --no-cache-dir \
     gymnasium==1.2.2 \
     box2d==2.3.10 \
     pygame==2.6.1 \
-    opencv-python-headless==5.0.0.93 \
+    opencv-python-headless==4.11.0.86 \
     fastapi==0.165.0 \
     pydantic-settings==2.16.3 \
     pillow==13.0.0 \

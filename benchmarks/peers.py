@@ -16,7 +16,7 @@ _NEEDS: Final = (
     "envpool==1.2.5",
     "gymnasium==1.2.3",
     "numpy==2.4.6",
-    "opencv-python-headless==5.0.0.93",
+    "opencv-python-headless==4.11.0.86",
     "pillow==13.0.0",
     "pygame-ce==2.5.8",
     "ufal.pybox2d==2.3.10.5",

@@ -173,7 +173,7 @@ class TrackBitmap:
                 (STATE_W * samples, VIEW_H * samples),
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_CONSTANT,
-                borderValue=0,
+                borderValue=(0.0,),
             )
             if samples > 1:
                 view = cv2.resize(view, (STATE_W, VIEW_H), interpolation=cv2.INTER_AREA)
