@@ -34,7 +34,7 @@ class DemoOptions:
     results_dir: str | None = None
     """Storage root, as in training.train."""
     max_iters: int | None = None
-    """Iterations to train; else as the recipe `demo` says, about ten minutes on two cores."""
+    """Iterations to train; else as the recipe `demo` says, some minutes on two cores."""
     finetune_at: int | None = None
     """Last iteration of the exploring phase; else as that recipe says."""
 

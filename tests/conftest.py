@@ -18,6 +18,7 @@ from training.environment import Pipeline
 from training.manifest import Manifest
 from training.network import Actor, ConvLayer, NetworkShape
 from training.policy import Policy, weights_to_bytes
+from training.storage import Storage
 from training.store import PolicyRef, PolicyStore, PublishedPolicy, describe_files
 
 PIPELINE = Pipeline()
@@ -76,6 +77,12 @@ def build_policy(actor: Actor | None = None, **fields: Any) -> Policy:
     """A loaded policy, as if its actor had been published."""
     weights = weights_to_bytes(actor or build_actor())
     return Policy.from_published(PublishedPolicy(build_manifest(weights, **fields), weights))
+
+
+def exists(storage: Storage, relative: str) -> bool:
+    """Whether a file or folder is there."""
+    found = storage.filesystem.get_file_info(storage.at(relative)).type
+    return bool(found != fs.FileType.NotFound)
 
 
 @pytest.fixture

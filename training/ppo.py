@@ -107,6 +107,7 @@ def build_config(
         )
         # PPO's sampling and learning alternate, so a learner process of its own gains nothing.
         .learners(
+            learner_class=DrivingLearner,
             num_learners=0,
             num_cpus_per_learner=resources.main_cpus,
             num_gpus_per_learner=resources.gpus_per_trial,
@@ -116,7 +117,6 @@ def build_config(
         .rl_module(rl_module_spec=module_spec(recipe.description()))
         .training(
             **training,
-            learner_class=DrivingLearner,
             gamma=recipe.gamma,
             lambda_=recipe.gae_lambda,
             clip_param=recipe.clip_param,

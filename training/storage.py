@@ -111,11 +111,6 @@ class Storage:
             if info.type == fs.FileType.Directory
         )
 
-    def exists(self, relative: str) -> bool:
-        """Whether a file or folder is there."""
-        found = self.filesystem.get_file_info(self.at(relative)).type
-        return bool(found != fs.FileType.NotFound)
-
     def delete_folder(self, relative: str) -> None:
         """Delete a folder and everything in it."""
         self.filesystem.delete_dir(self.at(relative))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from ray.tune import Checkpoint
 
+from tests.conftest import exists
 from training import publishing
 from training.checkpoint import load_actor
 from training.policy import Policy
@@ -90,7 +91,7 @@ def test_the_best_checkpoint_is_kept_and_replaced_by_a_better_one(
     assert kept() == ["best_checkpoint_000010"]
     publish(callback, checkpoint, iteration=30, mean_return=60.0)
     assert kept() == ["best_checkpoint_000030"]
-    assert storage.exists("runs/run-a/t-0/best_checkpoint_000030/rllib_checkpoint.json")
+    assert exists(storage, "runs/run-a/t-0/best_checkpoint_000030/rllib_checkpoint.json")
 
 
 def test_an_unknown_return_is_published_as_unknown_and_is_no_best_one(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import exists
 from training.run import Run, RunError, default_run_name
 from training.storage import Storage, StorageError
 
@@ -60,9 +61,9 @@ def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
     run.storage.write("runs/run-a/policies/v1/manifest.json", b"{}")
     run.storage.write("runs/run-a/trial-1/checkpoint_000001/state", b"x")
     assert run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=True) is False
-    assert run.storage.exists("runs/run-a/policies/v1/manifest.json")
-    assert not run.storage.exists("runs/run-a/trial-1")
-    assert not run.storage.exists("runs/run-a/experiment_state-2026.json")
+    assert exists(run.storage, "runs/run-a/policies/v1/manifest.json")
+    assert not exists(run.storage, "runs/run-a/trial-1")
+    assert not exists(run.storage, "runs/run-a/experiment_state-2026.json")
 
 
 @pytest.mark.parametrize("name", ["", "first try", "../../x", "-x", "a/b", "x" * 101, "größe"])

@@ -30,6 +30,10 @@ TINY = [
     *("--num-epochs", "1"),
     *("--num-gpus", "0"),
 ]
+FOUR_ITERATIONS = [
+    *("--run-name", "a", *TINY),
+    *("--max-iters", "4", "--finetune-at", "2", "--checkpoint-every", "1"),
+]
 
 
 def run_train(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -117,18 +121,7 @@ def test_a_run_whose_trials_all_failed_says_why(tmp_path: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run of four iterations with the switch after two; its root and what it printed."""
     root = tmp_path_factory.mktemp("root")
-    done = run_train(
-        root,
-        "--run-name",
-        "a",
-        *TINY,
-        "--max-iters",
-        "4",
-        "--finetune-at",
-        "2",
-        "--checkpoint-every",
-        "1",
-    )
+    done = run_train(root, *FOUR_ITERATIONS)
     assert done.returncode == 0, done.stderr
     return root, done.stdout
 
@@ -162,18 +155,7 @@ def test_a_run_prints_its_progress_and_what_to_do_next(finished: tuple[Path, str
 
 def test_a_finished_run_is_not_trained_again(finished: tuple[Path, str]) -> None:
     root, _ = finished
-    again = run_train(
-        root,
-        "--run-name",
-        "a",
-        *TINY,
-        "--max-iters",
-        "4",
-        "--finetune-at",
-        "2",
-        "--checkpoint-every",
-        "1",
-    )
+    again = run_train(root, *FOUR_ITERATIONS)
     assert again.returncode == 0, again.stderr
     assert "resuming run a" in again.stdout
     assert "steps/s" not in again.stdout
