@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -18,8 +18,27 @@ CONTROLS = ("steering", "gas", "brake")
 CONTROLS_LOW = np.array([-1.0, 0.0, 0.0], np.float32)
 CONTROLS_HIGH = np.array([1.0, 1.0, 1.0], np.float32)
 
-ActionMapping = Literal["clip_unit_to_bounds"]
-"""How outputs become controls: clip to [-1, 1], then scale linearly to each control's bounds."""
+ActionMapping = Literal["clip_unit_to_bounds", "steering_and_pedal"]
+"""How outputs become controls.
+
+``clip_unit_to_bounds``: three outputs, clipped to [-1, 1], then scaled linearly to each control's
+bounds. ``steering_and_pedal``: two outputs in [0, 1]; the first is steering from left to right, the
+second one pedal, which brakes below a third and accelerates above it, so that a driver who has
+learned nothing yet moves.
+"""
+
+_PEDAL_NEUTRAL = np.float32(1 / 3)
+_PEDAL_BRAKE = np.float32(0.8)
+"""Brake at the lowest, as in Gymnasium's discrete actions: 0.9 and more block the wheels."""
+
+
+def output_count(mapping: ActionMapping) -> int:
+    """How many numbers the mapping takes for one action."""
+    match mapping:
+        case "clip_unit_to_bounds":
+            return 3
+        case "steering_and_pedal":
+            return 2
 
 
 def to_controls(
@@ -28,7 +47,8 @@ def to_controls(
     """Map network outputs to simulator controls.
 
     Args:
-        output: (..., 3) float32, what the network's distribution gave (its mean, or a sample).
+        output: (..., ``output_count(mapping)``) float32, what the network's distribution gave (its
+            mean, or a sample).
         mapping: The name that the policy's manifest carries.
 
     Returns:
@@ -37,20 +57,31 @@ def to_controls(
     Raises:
         ValueError: The mapping is not known.
     """
-    if mapping != "clip_unit_to_bounds":
-        raise ValueError(f"action mapping {mapping!r} is not known; known: clip_unit_to_bounds")
-    unit = (np.clip(output, -1.0, 1.0) + np.float32(1)) / np.float32(2)
-    controls: NDArray[np.float32] = CONTROLS_LOW + unit * (CONTROLS_HIGH - CONTROLS_LOW)
-    return controls.astype(np.float32, copy=False)
+    if mapping not in get_args(ActionMapping):
+        known = ", ".join(get_args(ActionMapping))
+        raise ValueError(f"action mapping {mapping!r} is not known; known: {known}")
+    match mapping:
+        case "clip_unit_to_bounds":
+            unit = (np.clip(output, -1.0, 1.0) + np.float32(1)) / np.float32(2)
+            controls: NDArray[np.float32] = CONTROLS_LOW + unit * (CONTROLS_HIGH - CONTROLS_LOW)
+            return controls.astype(np.float32, copy=False)
+        case "steering_and_pedal":
+            inside = np.clip(output, 0.0, 1.0)
+            steering = inside[..., 0] * np.float32(2) - np.float32(1)
+            pedal = inside[..., 1] - _PEDAL_NEUTRAL
+            gas = np.maximum(pedal, 0) / (1 - _PEDAL_NEUTRAL)
+            brake = np.maximum(-pedal, 0) / _PEDAL_NEUTRAL * _PEDAL_BRAKE
+            return np.stack([steering, gas, brake], axis=-1).astype(np.float32, copy=False)
 
 
-def output_space() -> gym.spaces.Box:
-    """The space that an agent acts in: network outputs, (3,) float32.
+def output_space(mapping: ActionMapping = "clip_unit_to_bounds") -> gym.spaces.Box:
+    """The space that an agent acts in: network outputs, (``output_count(mapping)``,) float32.
 
     It is unbounded on purpose: clipping is a part of the mapping, so the learner sees the action
     that it sampled and the simulator the one that was driven.
     """
-    return gym.spaces.Box(np.float32(-np.inf), np.float32(np.inf), (len(CONTROLS),), np.float32)
+    shape = (output_count(mapping),)
+    return gym.spaces.Box(np.float32(-np.inf), np.float32(np.inf), shape, np.float32)
 
 
 class MapActions(gym.ActionWrapper[Any, Any, Any]):
@@ -61,10 +92,10 @@ class MapActions(gym.ActionWrapper[Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         self.mapping = mapping
-        self.action_space = output_space()
+        self.action_space = output_space(mapping)
 
     def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Controls, (3,) float32, for a network output, (3,) float32."""
+        """Controls, (3,) float32, for a network output."""
         return to_controls(action, self.mapping)
 
 

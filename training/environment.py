@@ -184,7 +184,8 @@ class StackLast(gym.Wrapper[Pixels, Any, Pixels, Any]):
         return self._observation(), reward, terminated, truncated, info
 
 
-FrameWrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+Wrap = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+"""Puts a wrapper around an environment."""
 
 
 def make_env(
@@ -193,7 +194,8 @@ def make_env(
     scaled_rewards: bool = True,
     simulator: Simulator = "fast",
     max_frames: int = EPISODE_FRAMES,
-    each_frame: FrameWrapper | None = None,
+    each_frame: Wrap | None = None,
+    each_decision: Wrap | None = None,
     render_mode: str | None = None,
     stacked: bool = True,
 ) -> gym.Env[Pixels, NDArray[np.float32]]:
@@ -205,6 +207,8 @@ def make_env(
         simulator: Which one; physics and rewards are the same to the bit, pictures nearly so.
         max_frames: Truncate after this many simulator frames.
         each_frame: A wrapper put inside the frame skip, where it meets every simulator frame.
+        each_decision: A wrapper put around the frame skip, where it meets every decision's sum of
+            rewards before they are scaled.
         render_mode: As CarRacing takes it; ``"rgb_array"`` for films.
         stacked: Stack pictures; off for who stacks them himself.
 
@@ -222,6 +226,8 @@ def make_env(
     if each_frame is not None:
         env = each_frame(env)
     env = RepeatAction(env, pipeline.frame_skip)
+    if each_decision is not None:
+        env = each_decision(env)
     env = GreyPicture(env, pipeline.size)
     if scaled_rewards:
         env = ScaleReward(env, pipeline.reward_scale)

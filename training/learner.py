@@ -11,11 +11,16 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
+from training.memory import keep_freed_memory
+
 _STATE = "coefficients"
+ADAM_EPSILON = "adam_epsilon"
+"""Key in RLlib's ``learner_config_dict``."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,22 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
     config: Any
     _in_use: Coefficients | None = None
     """Set by :meth:`use`; None while the recipe's own values or schedules are in force."""
+
+    def build(self) -> None:
+        """Build as PPO does, with an allocator that suits it."""
+        keep_freed_memory()
+        super().build()
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam in one fused kernel; ``adam_epsilon`` comes with the configuration."""
+        parameters = self.get_parameters(self.module[module_id])
+        epsilon = self.config.learner_config_dict.get(ADAM_EPSILON, 1e-8)
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, eps=epsilon, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
 
     def coefficients(self) -> Coefficients:
         """The three, read from where the update reads them."""

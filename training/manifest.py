@@ -8,9 +8,9 @@ from typing import Annotated, Final, Literal
 import pydantic
 from pydantic import Field
 
-from training.actions import ActionFilter, ActionMapping
+from training.actions import ActionFilter, ActionMapping, output_count
 from training.environment import Pipeline
-from training.network import NetworkShape
+from training.network import Actor, NetworkShape
 
 FORMAT_VERSION: Final = 1
 MANIFEST_FILE = "manifest.json"
@@ -39,6 +39,15 @@ class PolicyDescription(pydantic.BaseModel, frozen=True, extra="forbid"):
     network: NetworkShape
     action_mapping: ActionMapping
     action_filter: ActionFilter
+
+    def build_actor(self) -> Actor:
+        """The network, with new weights."""
+        return Actor(
+            self.network,
+            self.pipeline.size,
+            self.pipeline.stack,
+            output_count(self.action_mapping),
+        )
 
 
 class Manifest(PolicyDescription, frozen=True, extra="forbid"):

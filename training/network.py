@@ -10,6 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from training.actions import CONTROLS
+from training.distributions import DistributionName, parameter_count
+
+CriticKind = Literal["separate", "shared"]
+"""Whether the value has an encoder of its own, or is read off the policy's hidden layer."""
+Initialization = Literal["default", "orthogonal"]
+"""First weights: PyTorch's own, or orthogonal ones with a policy head near zero."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,13 @@ class NetworkShape:
         ConvLayer(64, 3, 1),
     )
     """The encoder's layers, first to last."""
-    padding: Literal["same"] = "same"
-    """``same``: a layer of stride s turns n pixels into ceil(n / s), as TensorFlow pads."""
+    padding: Literal["same", "valid"] = "same"
+    """``same``: a layer of stride s turns n pixels into ceil(n / s), as TensorFlow pads; ``valid``:
+    no padding."""
     hidden: int = 256
     """Units of the one hidden layer of a head."""
-    distribution: Literal["diagonal_gaussian"] = "diagonal_gaussian"
-    """What the policy head's outputs mean: three means, then three log standard deviations."""
+    distribution: DistributionName = "diagonal_gaussian"
+    """What the policy head's outputs mean; see ``training.distributions``."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built with a ValueError that names the number."""
@@ -64,7 +71,11 @@ class Encoder(nn.Sequential):
         layers: list[nn.Module] = []
         channels = stack
         for conv in shape.convolutions:
-            before, after = same_padding(size, conv.kernel, conv.stride)
+            before = after = 0
+            if shape.padding == "same":
+                before, after = same_padding(size, conv.kernel, conv.stride)
+            if size + before + after < conv.kernel:
+                raise ValueError(f"{conv} does not fit into the {size} pixels that reach it")
             if before == after:
                 layers.append(
                     nn.Conv2d(channels, conv.filters, conv.kernel, conv.stride, padding=before)
@@ -73,7 +84,8 @@ class Encoder(nn.Sequential):
                 layers.append(nn.ZeroPad2d((before, after, before, after)))
                 layers.append(nn.Conv2d(channels, conv.filters, conv.kernel, conv.stride))
             layers.append(nn.ReLU())
-            channels, size = conv.filters, math.ceil(size / conv.stride)
+            channels = conv.filters
+            size = (size + before + after - conv.kernel) // conv.stride + 1
         super().__init__(*layers, nn.Flatten())
         self.features = channels * size * size
 
@@ -90,27 +102,39 @@ class PixelNetwork(nn.Module):
             nn.Linear(shape.hidden, outputs),
         )
 
-    def forward(self, observations: Tensor) -> Tensor:
-        """Run the network.
+    def embed(self, observations: Tensor) -> Tensor:
+        """What the hidden layer says.
 
         Args:
             observations: (N, size, size, stack), uint8 in 0…255 or float in [0, 1].
 
         Returns:
-            (N, outputs) float32.
+            (N, hidden) float32.
         """
         pixels = observations.permute(0, 3, 1, 2)
         # Channels last in memory already: oneDNN's fast layout, and no copy until the cast.
         scaled = pixels.float() / 255.0 if pixels.dtype == torch.uint8 else pixels.float()
-        outputs: Tensor = self.head(self.encoder(scaled))
+        embedding: Tensor = self.head[:-1](self.encoder(scaled))
+        return embedding
+
+    def decide(self, embedding: Tensor) -> Tensor:
+        """The outputs, (N, outputs) float32, for what :meth:`embed` gave."""
+        outputs: Tensor = self.head[-1](embedding)
         return outputs
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Run the network: (N, size, size, stack) → (N, outputs) float32."""
+        return self.decide(self.embed(observations))
 
 
 class Actor(PixelNetwork):
-    """Observations → distribution parameters, (N, 6): three means, three log std deviations."""
+    """Observations → distribution parameters, (N, parameters)."""
 
-    def __init__(self, shape: NetworkShape, size: int, stack: int) -> None:
-        super().__init__(shape, size, stack, outputs=2 * len(CONTROLS))
+    def __init__(
+        self, shape: NetworkShape, size: int, stack: int, actions: int = len(CONTROLS)
+    ) -> None:
+        """Build it for actions of so many numbers."""
+        super().__init__(shape, size, stack, outputs=parameter_count(shape.distribution) * actions)
 
 
 class Critic(PixelNetwork):
@@ -120,13 +144,15 @@ class Critic(PixelNetwork):
         super().__init__(shape, size, stack, outputs=1)
 
 
-def mean(parameters: Tensor) -> Tensor:
-    """The greedy output, (N, 3), for distribution parameters, (N, 6)."""
-    return parameters.chunk(2, dim=-1)[0]
+def initialize_orthogonally(network: nn.Module, *, last_gain: float) -> None:
+    """Give a network orthogonal weights and zero biases, as PPO's common implementations do.
 
-
-def sample(parameters: Tensor, generator: torch.Generator) -> Tensor:
-    """A sampled output, (N, 3), for distribution parameters, (N, 6)."""
-    means, log_stds = parameters.chunk(2, dim=-1)
-    noise = torch.randn(means.shape, generator=generator)
-    return means + log_stds.exp() * noise
+    Args:
+        network: Convolutions and linear layers in their order, each but the last before a ReLU.
+        last_gain: Gain of the last layer; the others' is √2.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        nn.init.orthogonal_(layer.weight, last_gain if layer is layers[-1] else math.sqrt(2.0))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

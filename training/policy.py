@@ -10,13 +10,14 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from training import network
+from training import distributions
 from training.actions import to_controls
 from training.manifest import WEIGHTS_FILE, Manifest, PolicyDescription
+from training.network import Actor
 from training.store import BrokenPolicyError, PublishedPolicy
 
 
-def weights_to_bytes(actor: network.Actor) -> bytes:
+def weights_to_bytes(actor: Actor) -> bytes:
     """An actor's weights as the contents of ``policy.safetensors``."""
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in actor.state_dict().items()
@@ -27,9 +28,7 @@ def weights_to_bytes(actor: network.Actor) -> bytes:
 class Policy:
     """Observations in, controls out. Safe to share between threads."""
 
-    def __init__(
-        self, description: PolicyDescription, actor: network.Actor, *, version: str
-    ) -> None:
+    def __init__(self, description: PolicyDescription, actor: Actor, *, version: str) -> None:
         """Make a policy of an actor.
 
         Args:
@@ -49,7 +48,6 @@ class Policy:
             BrokenPolicyError: The weights are unreadable, of other shapes, or not finite.
         """
         manifest = published.manifest
-        pipeline = manifest.pipeline
         try:
             tensors = safetensors.torch.load(published.weights)
         except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type torch lacks
@@ -60,8 +58,13 @@ class Policy:
             if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
                 raise BrokenPolicyError(f"{manifest.version}: {name} is not finite float32 numbers")
         # On no device, so that a manifest cannot ask for more memory than its weights take.
-        with torch.device("meta"):
-            actor = network.Actor(manifest.network, pipeline.size, pipeline.stack)
+        try:
+            with torch.device("meta"):
+                actor = manifest.build_actor()
+        except ValueError as error:
+            raise BrokenPolicyError(
+                f"{manifest.version}: its network cannot be built: {error}"
+            ) from error
         try:
             actor.load_state_dict(tensors, strict=True, assign=True)
         except RuntimeError as error:
@@ -109,12 +112,13 @@ class Policy:
         # torch takes no read-only arrays without a warning.
         observations = np.require(observations, requirements=["C", "W"])
         with torch.inference_mode():
+            distribution = self.description.network.distribution
             parameters = self._actor(torch.from_numpy(observations))
             if seed is None:
-                output = network.mean(parameters)
+                output = distributions.mean(distribution, parameters)
             else:
                 generator = torch.Generator().manual_seed(seed)
-                output = network.sample(parameters, generator)
+                output = distributions.sample(distribution, parameters, generator)
         return to_controls(output.numpy(), self.description.action_mapping)
 
     def warm_up(self) -> None:

@@ -12,13 +12,16 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune.registry import register_env
 
 from training.actions import MapActions
-from training.environment import make_env
-from training.learner import DrivingLearner
+from training.coaching import Coached
+from training.environment import Wrap, make_env
+from training.learner import ADAM_EPSILON, DrivingLearner
 from training.recipe import Choice, LogUniform, Recipe
 from training.resources import Resources
+from training.returns import ReportReturns
 from training.rl_module import module_spec
 from training.sampling import sample_in_batches
 from training.stabilization import StabilizationCallback
+from training.train_batch import learn_in_batches
 from training.vector_environment import VectorDriving
 
 ENV_NAME = "carracing_pixels"
@@ -27,15 +30,27 @@ _SAMPLE_TIMEOUT_S = 3600.0
 """RLlib throws away a batch that takes longer, 60 s as it comes, and trains on nothing."""
 
 
+def coach(recipe: Recipe) -> Wrap:
+    """The wrapper of the recipe's coaching."""
+    return functools.partial(Coached, coaching=recipe.coaching)
+
+
 def make_training_env(recipe: Recipe) -> gym.Env[Any, Any]:
     """The environment as the learner meets it: actions are network outputs, rewards are scaled."""
-    return MapActions(make_env(recipe.pipeline, simulator=recipe.simulator), recipe.action_mapping)
+    env = make_env(recipe.pipeline, simulator=recipe.simulator, each_decision=coach(recipe))
+    return MapActions(env, recipe.action_mapping)
 
 
 def make_vector_env(recipe: Recipe, count: int) -> VectorDriving:
     """As many of these environments side by side, for one env runner."""
     return VectorDriving(
-        functools.partial(make_env, recipe.pipeline, simulator=recipe.simulator, stacked=False),
+        functools.partial(
+            make_env,
+            recipe.pipeline,
+            simulator=recipe.simulator,
+            each_decision=coach(recipe),
+            stacked=False,
+        ),
         count,
         stack=recipe.pipeline.stack,
         mapping=recipe.action_mapping,
@@ -78,7 +93,8 @@ def build_config(
         resources: What a trial takes of the cluster.
         seed: Of environments, sampling and initial weights.
         searching: Put the recipe's search ranges in place of its defaults.
-        batched: Sample as ``training.sampling`` does; off for RLlib's own way, which is slower.
+        batched: Sample as ``training.sampling`` does, and make batches as
+            ``training.train_batch`` does; off for RLlib's own way, which is slower.
     """
     register_env(ENV_NAME, functools.partial(make_registered_env, recipe))
     training: dict[str, Any] = {
@@ -114,7 +130,11 @@ def build_config(
         )
         .resources(num_cpus_for_main_process=resources.main_cpus)
         .fault_tolerance(restart_failed_env_runners=True)
-        .rl_module(rl_module_spec=module_spec(recipe.description()))
+        .rl_module(
+            rl_module_spec=module_spec(
+                recipe.description(), critic=recipe.critic, initialization=recipe.initialization
+            )
+        )
         .training(
             **training,
             gamma=recipe.gamma,
@@ -127,8 +147,9 @@ def build_config(
             # so a resumed run would not continue the one that was interrupted.
             use_kl_loss=False,
             kl_coeff=0.0,
+            learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon},
         )
-        .callbacks(functools.partial(StabilizationCallback, recipe))
+        .callbacks([ReportReturns, functools.partial(StabilizationCallback, recipe)])
         .debugging(seed=seed, log_level="ERROR")
     )
-    return sample_in_batches(config) if batched else config
+    return learn_in_batches(sample_in_batches(config)) if batched else config

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import tyro
 
 from training.actions import ActionFilter, ActionMapping
+from training.coaching import Coaching
 from training.environment import Pipeline, Simulator
 from training.manifest import PolicyDescription
-from training.network import NetworkShape
+from training.network import ConvLayer, CriticKind, Initialization, NetworkShape
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Recipe:
     """Entropy coefficient of the stabilizing phase."""
     finetune_clip: float = 0.15
     """PPO clip range of the stabilizing phase."""
+    anneal_to: float = 1.0
+    """Over a trial, learning rate and entropy coefficient are multiplied by a factor that falls
+    from 1 to this, linearly; 1 leaves them alone within each phase."""
     num_samples: int = 6
     """Trials of the hyperparameter search."""
 
@@ -77,6 +81,8 @@ class Recipe:
     """Clamp of the squared value error, out of reach; at RLlib's 10 an error past 3.2 is lost."""
     grad_clip: float = 0.5
     """Largest global norm of the gradient."""
+    adam_epsilon: float = 1e-8
+    """Adam's epsilon: what its denominator has at the least."""
     train_batch_size_per_learner: int = 4096
     """Decisions sampled for one iteration, per learner (searched)."""
     minibatch_size: int = 256
@@ -98,6 +104,9 @@ class Recipe:
     asha: Annotated[Asha, tyro.conf.Suppress] = field(default_factory=Asha)
     pipeline: Annotated[Pipeline, tyro.conf.Suppress] = field(default_factory=Pipeline)
     network: Annotated[NetworkShape, tyro.conf.Suppress] = field(default_factory=NetworkShape)
+    critic: Annotated[CriticKind, tyro.conf.Suppress] = "separate"
+    initialization: Annotated[Initialization, tyro.conf.Suppress] = "default"
+    coaching: Annotated[Coaching, tyro.conf.Suppress] = field(default_factory=Coaching)
     action_mapping: Annotated[ActionMapping, tyro.conf.Suppress] = "clip_unit_to_bounds"
     action_filter: Annotated[ActionFilter, tyro.conf.Suppress] = field(
         default_factory=lambda: ActionFilter(smooth_alpha=0.2, steer_deadzone=0.05, steer_clip=0.8)
@@ -124,7 +133,7 @@ class Recipe:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("gamma", "gae_lambda"):
+        for name in ("gamma", "gae_lambda", "anneal_to"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in (0, 1]")
         for name in ("entropy_coeff", "finetune_entropy", "finetune_at"):
@@ -140,6 +149,11 @@ class Recipe:
     def phase(self, iteration: int) -> str:
         """The phase that trains iteration ``iteration`` (counted from 1)."""
         return "explore" if iteration <= self.finetune_at else "stabilize"
+
+    def annealing(self, iteration: int) -> float:
+        """The factor on learning rate and entropy coefficient in that iteration (from 1 on)."""
+        done = (iteration - 1) / max(1, self.max_iters - 1)
+        return 1.0 + (self.anneal_to - 1.0) * min(1.0, done)
 
     def description(self) -> PolicyDescription:
         """How to run a policy of this recipe."""
@@ -178,12 +192,44 @@ _POSITIVE = (
     "vf_clip_param",
     "vf_loss_coeff",
     "grad_clip",
+    "adam_epsilon",
 )
 
 _PUBLISHED = Recipe()
 
 RECIPES: dict[str, Recipe] = {
     "published": _PUBLISHED,
+    "swift": Recipe(
+        max_iters=400,
+        finetune_at=280,
+        num_samples=1,
+        lr=7e-4,
+        entropy_coeff=0.003,
+        finetune_lr=3e-4,
+        finetune_entropy=0.001,
+        finetune_clip=0.1,
+        anneal_to=0.02,
+        gamma=0.98,
+        train_batch_size_per_learner=2048,
+        minibatch_size=256,
+        num_epochs=4,
+        adam_epsilon=1e-5,
+        num_env_runners=2,
+        num_envs_per_env_runner=8,
+        checkpoint_every=20,
+        pipeline=Pipeline(reward_scale=0.05),
+        network=NetworkShape(
+            convolutions=(ConvLayer(16, 8, 4), ConvLayer(32, 4, 2), ConvLayer(32, 3, 1)),
+            padding="valid",
+            distribution="beta",
+        ),
+        critic="shared",
+        initialization="orthogonal",
+        coaching=Coaching(skipped_tile=3.0, patience=100, endless=True),
+        action_mapping="steering_and_pedal",
+        action_filter=ActionFilter(),
+        search={},
+    ),
     # Small batches, so that on a laptop a newer policy drives every minute or so.
     "demo": dataclasses.replace(
         _PUBLISHED,

@@ -14,9 +14,9 @@ from training.actions import ActionFilter
 from training.environment import (
     EPISODE_FRAMES,
     SIMULATOR_FPS,
-    FrameWrapper,
     Pixels,
     Simulator,
+    Wrap,
     make_env,
 )
 from training.policy import Policy
@@ -120,7 +120,7 @@ def drive(
     if max_frames < 1:
         raise ValueError(f"max_frames is {max_frames}; it must be at least 1")
     pipeline = policy.description.pipeline
-    each_frame: FrameWrapper | None = None
+    each_frame: Wrap | None = None
     if shoot is not None:
         fps, take = SIMULATOR_FPS if film_fps is None else film_fps, shoot
         each_frame = lambda env: Camera(env, fps, take)  # noqa: E731

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from functools import partial
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from training.learner import Coefficients, DrivingLearner
 from training.recipe import Recipe
@@ -18,13 +17,15 @@ from training.recipe import Recipe
 class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
     """Switches phases once ``recipe.finetune_at`` iterations are trained, and reports both.
 
-    Adds to every result: ``phase``, ``lr``, ``entropy_coeff`` and ``clip_param`` as they were in
-    force in that iteration, and ``return_min/mean/max`` in the simulator's own units.
+    Within a phase, learning rate and entropy bonus fall as the recipe anneals them. Adds to every
+    result: ``phase``, ``lr``, ``entropy_coeff`` and ``clip_param`` as they were in force in that
+    iteration.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe
+        self._exploring = Coefficients(recipe.lr, recipe.entropy_coeff, recipe.clip_param)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **_: Any) -> None:
         """Let a learner on the CPU use the cores that env runners leave idle while it learns."""
@@ -33,8 +34,13 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
             config = algorithm.config
             runners = config.num_env_runners * config.num_cpus_per_env_runner
             torch.set_num_threads(max(1, round(runners + config.num_cpus_for_main_process)))
+        self._exploring = Coefficients(
+            lr=algorithm.config.lr,
+            entropy_coeff=algorithm.config.entropy_coeff,
+            clip_param=algorithm.config.clip_param,
+        )
         if self._recipe.phase(1) == "stabilize":
-            self._switch(algorithm)
+            self._use(algorithm, self.coefficients(1))
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **_: Any) -> None:
         """Report what was in force, then switch if this was the last exploring iteration."""
@@ -46,21 +52,27 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         result["lr"] = in_force.lr
         result["entropy_coeff"] = in_force.entropy_coeff
         result["clip_param"] = in_force.clip_param
-        returns = result.setdefault(ENV_RUNNER_RESULTS, {})
-        for kind in ("min", "mean", "max"):
-            # Tune's CSV keeps the columns of the first row, in which no episode may have ended.
-            scaled = returns.setdefault(f"episode_return_{kind}", math.nan)
-            result[f"return_{kind}"] = float(scaled) / self._recipe.pipeline.reward_scale
-        if iteration == self._recipe.finetune_at:
-            self._switch(algorithm)
+        following = self.coefficients(iteration + 1)
+        if following != self.coefficients(iteration):
+            self._use(algorithm, following)
 
-    def _switch(self, algorithm: Algorithm) -> None:
+    def coefficients(self, iteration: int) -> Coefficients:
+        """What is in force in iteration ``iteration`` (counted from 1)."""
         recipe = self._recipe
-        stabilizing = Coefficients(
-            lr=recipe.finetune_lr,
-            entropy_coeff=recipe.finetune_entropy,
-            clip_param=recipe.finetune_clip,
+        phase = self._exploring
+        if recipe.phase(iteration) == "stabilize":
+            phase = Coefficients(
+                lr=recipe.finetune_lr,
+                entropy_coeff=recipe.finetune_entropy,
+                clip_param=recipe.finetune_clip,
+            )
+        factor = recipe.annealing(iteration)
+        return dataclasses.replace(
+            phase, lr=factor * phase.lr, entropy_coeff=factor * phase.entropy_coeff
         )
+
+    @staticmethod
+    def _use(algorithm: Algorithm, coefficients: Coefficients) -> None:
         algorithm.learner_group.foreach_learner(
-            partial(DrivingLearner.use, coefficients=stabilizing)
+            partial(DrivingLearner.use, coefficients=coefficients)
         )

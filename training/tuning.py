@@ -20,8 +20,8 @@ from training.resources import Resources
 from training.run import Run
 from training.store import RUNS
 
-METRIC = "env_runners/episode_return_mean"
-"""What trials are compared by: mean return of the latest sampled episodes, as RLlib scales it."""
+METRIC = "return_mean"
+"""What trials are compared by: mean unshaped, unscaled return of the latest sampled episodes."""
 
 _MAX_FAILURES = 5
 """A trial goes on from its checkpoint this often after losing a process or a (spot) node."""

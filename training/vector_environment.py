@@ -57,7 +57,7 @@ class VectorDriving(VectorEnv[Pixels, NDArray[np.float32], NDArray[Any]]):
         self.num_envs = count
         self._mapping = mapping
         self.single_observation_space = stacked_space(self.envs[0].observation_space, stack)
-        self.single_action_space = output_space()
+        self.single_action_space = output_space(mapping)
         self.observation_space = batch_space(self.single_observation_space, count)
         self.action_space = batch_space(self.single_action_space, count)
         self._observations: Pixels = np.zeros(self.observation_space.shape or (), np.uint8)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from training.environment import Pipeline, Pixels, StackLast
+from training.environment import Pipeline, Pixels, StackLast, Wrap
 
 
 class PictureEnv(gym.Env[Pixels, NDArray[np.float32]]):
@@ -17,6 +17,8 @@ class PictureEnv(gym.Env[Pixels, NDArray[np.float32]]):
     def __init__(self, size: int = 84) -> None:
         self.observation_space = gym.spaces.Box(0, 255, (size, size), np.uint8)
         self.action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+        self.road: list[Any] = []
+        self.tile_visited_count = 0
         self.controls: list[NDArray[np.float32]] = []
         self.seeds: list[int | None] = []
         self.closed = False
@@ -55,9 +57,15 @@ class PictureEnv(gym.Env[Pixels, NDArray[np.float32]]):
 
 
 def make_picture_env(
-    pipeline: Pipeline | None = None, *, stacked: bool = True, **_: Any
+    pipeline: Pipeline | None = None,
+    *,
+    stacked: bool = True,
+    each_decision: Wrap | None = None,
+    **_: Any,
 ) -> gym.Env[Any, Any]:
     """As ``training.environment.make_env``, without a simulator."""
     pipeline = pipeline or Pipeline()
-    env = PictureEnv(pipeline.size)
+    env: gym.Env[Any, Any] = PictureEnv(pipeline.size)
+    if each_decision is not None:
+        env = each_decision(env)
     return StackLast(env, pipeline.stack) if stacked else env

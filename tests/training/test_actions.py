@@ -1,13 +1,22 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 
-from training.actions import CONTROLS_HIGH, CONTROLS_LOW, ActionFilter, MapActions, to_controls
+from training.actions import (
+    CONTROLS_HIGH,
+    CONTROLS_LOW,
+    ActionFilter,
+    ActionMapping,
+    MapActions,
+    output_count,
+    output_space,
+    to_controls,
+)
 
 
 def controls(*values: float) -> NDArray[np.float32]:
@@ -34,6 +43,33 @@ def test_outputs_are_clipped_then_scaled_to_each_control(
     output: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
     np.testing.assert_array_equal(to_controls(controls(*output)), controls(*expected))
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ((0.5, 1 / 3), (0, 0, 0)),
+        ((0, 1), (-1, 1, 0)),
+        ((1, 0), (1, 0, 0.8)),
+        ((0.75, 2 / 3), (0.5, 0.5, 0)),
+        ((0.25, 1 / 6), (-0.5, 0, 0.4)),
+        ((-7, 1e30), (-1, 1, 0)),
+        ((np.inf, -np.inf), (1, 0, 0.8)),
+    ],
+)
+def test_steering_and_one_pedal_become_three_controls(
+    output: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    mapped = to_controls(controls(*output), "steering_and_pedal")
+    np.testing.assert_allclose(mapped, controls(*expected), atol=1e-6)
+    assert mapped in CarRacing().action_space
+
+
+@pytest.mark.parametrize("mapping", get_args(ActionMapping))
+def test_a_space_has_as_many_numbers_as_its_mapping_takes(mapping: ActionMapping) -> None:
+    space = output_space(mapping)
+    assert space.shape == (output_count(mapping),)
+    assert to_controls(np.zeros((5, *space.shape), np.float32), mapping).shape == (5, 3)
 
 
 def test_every_output_becomes_controls_that_the_simulator_takes() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from training.network import (
     Actor,
@@ -14,9 +15,8 @@ from training.network import (
     Critic,
     Encoder,
     NetworkShape,
-    mean,
+    initialize_orthogonally,
     same_padding,
-    sample,
 )
 
 PUBLISHED = NetworkShape()
@@ -143,6 +143,58 @@ def test_another_shape_can_be_built() -> None:
     assert actor(torch.zeros(1, 10, 10, 2)).shape == (1, 6)
 
 
+VALID = NetworkShape(
+    convolutions=(ConvLayer(16, 8, 4), ConvLayer(32, 4, 2), ConvLayer(32, 3, 1)), padding="valid"
+)
+
+
+def test_without_padding_a_layer_looks_only_where_it_fits() -> None:
+    assert Encoder(VALID, size=84, stack=4).features == 32 * 7 * 7
+    sizes = []
+    features = torch.zeros(1, 4, 84, 84)
+    for layer in Encoder(VALID, size=84, stack=4):
+        features = layer(features)
+        if isinstance(layer, nn.Conv2d):
+            sizes.append(features.shape[-1])
+    assert sizes == [20, 9, 7]
+
+
+def test_a_kernel_larger_than_what_reaches_it_is_refused() -> None:
+    shape = dataclasses.replace(VALID, convolutions=(ConvLayer(4, 8, 4), ConvLayer(4, 3, 1)))
+    with pytest.raises(ValueError, match=r"kernel=3.* does not fit into the 2 pixels"):
+        Encoder(shape, size=12, stack=1)
+
+
+def test_an_actor_answers_two_parameters_for_each_number_of_an_action() -> None:
+    batch = torch.from_numpy(observations(3))
+    with torch.inference_mode():
+        assert Actor(VALID, size=84, stack=4, actions=2)(batch).shape == (3, 4)
+
+
+def test_the_outputs_are_decided_from_the_embedding() -> None:
+    actor = Actor(VALID, size=84, stack=4)
+    batch = torch.from_numpy(observations(3))
+    with torch.inference_mode():
+        embedding = actor.embed(batch)
+        assert embedding.shape == (3, 256)
+        assert embedding.min() >= 0
+        assert torch.equal(actor.decide(embedding), actor(batch))
+
+
+def test_orthogonal_weights_keep_lengths_up_to_their_gain() -> None:
+    torch.manual_seed(0)
+    actor = Actor(VALID, size=84, stack=4)
+    initialize_orthogonally(actor, last_gain=0.01)
+    layers = [m for m in actor.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    gains = [math.sqrt(2)] * (len(layers) - 1) + [0.01]
+    for layer, gain in zip(layers, gains, strict=True):
+        rows = layer.weight.detach().flatten(1)
+        small = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
+        torch.testing.assert_close(small, gain**2 * torch.eye(len(small)), atol=1e-5, rtol=0)
+        assert layer.bias is not None
+        assert not layer.bias.any()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -156,23 +208,3 @@ def test_another_shape_can_be_built() -> None:
 def test_a_shape_that_cannot_be_built_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NetworkShape(**changes)  # type: ignore[arg-type]
-
-
-def distribution(means: float, log_std: float, number: int = 1) -> Tensor:
-    return torch.tensor([means] * 3 + [log_std] * 3).expand(number, 6)
-
-
-def test_the_greedy_output_is_the_mean() -> None:
-    assert mean(distribution(0.25, 1)).tolist() == [[0.25] * 3]
-
-
-def test_samples_have_the_distributions_mean_and_deviation() -> None:
-    parameters = distribution(1, math.log(2), number=20_000)
-    samples = sample(parameters, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(samples.mean(0), torch.full((3,), 1.0), atol=0.05, rtol=0)
-    torch.testing.assert_close(samples.std(0), torch.full((3,), 2.0), atol=0.05, rtol=0)
-
-
-def test_a_sample_without_deviation_is_the_mean() -> None:
-    parameters = distribution(0.5, -math.inf)
-    assert torch.equal(sample(parameters, torch.Generator()), mean(parameters))

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.conftest import PublishPolicy, build_actor, build_manifest, build_policy
-from training import network
 from training.actions import to_controls
+from training.distributions import mean
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, PolicyDescription
-from training.network import NetworkShape
+from training.network import ConvLayer, NetworkShape
 from training.policy import Policy, weights_to_bytes
+from training.recipe import RECIPES
 from training.storage import Storage
 from training.store import BrokenPolicyError, PolicyStore, PublishedPolicy, read_policy
 
@@ -42,13 +43,34 @@ def test_a_loaded_policy_drives_as_the_saved_one() -> None:
     actor = build_actor(seed=3)
     loaded = load(weights_to_bytes(actor))
     with torch.inference_mode():
-        outputs = network.mean(actor(torch.from_numpy(pictures())))
+        outputs = mean("diagonal_gaussian", actor(torch.from_numpy(pictures())))
     np.testing.assert_array_equal(loaded.act(pictures()), to_controls(outputs.numpy()))
 
 
 def test_a_policy_of_the_published_shape_can_be_loaded() -> None:
     shape = NetworkShape()
     assert load(weights_to_bytes(build_actor(shape=shape)), shape).act(pictures(1)).shape == (1, 3)
+
+
+def test_a_beta_policy_drives_steering_and_pedal() -> None:
+    description = RECIPES["swift"].description()
+    torch.manual_seed(0)
+    actor = description.build_actor()
+    weights = weights_to_bytes(actor)
+    manifest = build_manifest(weights, **dict(description))
+    policy = Policy.from_published(PublishedPolicy(manifest, weights))
+    with torch.inference_mode():
+        outputs = mean("beta", actor(torch.from_numpy(pictures()))).numpy()
+    np.testing.assert_array_equal(
+        policy.act(pictures()), to_controls(outputs, "steering_and_pedal")
+    )
+    policy.warm_up()
+
+
+def test_a_network_that_its_pictures_do_not_fill_is_refused() -> None:
+    shape = NetworkShape(convolutions=(ConvLayer(1, 8, 8), ConvLayer(1, 16, 1)), padding="valid")
+    with pytest.raises(BrokenPolicyError, match=r"its network cannot be built: .*10 pixels"):
+        load(weights_to_bytes(build_actor()), shape)
 
 
 def test_the_same_weights_are_the_same_bytes() -> None:

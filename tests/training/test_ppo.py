@@ -48,6 +48,17 @@ def test_the_published_recipe_reaches_rllib() -> None:
     assert config.seed == 3
 
 
+def test_the_swift_recipe_reaches_rllib() -> None:
+    recipe = RECIPES["swift"]
+    config = build_config(recipe, LOCAL, seed=3)
+    assert config.learner_config_dict == {"adam_epsilon": 1e-5}
+    model = config.rl_module_spec.model_config
+    assert model["critic"] == "shared"
+    assert model["initialization"] == "orthogonal"
+    assert model["description"]["network"]["distribution"] == "beta"
+    assert not search_space(recipe)
+
+
 def test_a_search_takes_the_recipe_s_ranges() -> None:
     space = search_space(RECIPES["published"])
     lr, epochs = space["lr"], space["num_epochs"]
@@ -80,13 +91,27 @@ class Recorder:
         self.env.step = record  # type: ignore[method-assign]
 
 
+@pytest.fixture(scope="module", params=["published", "swift"])
+def trained_recipe(request: pytest.FixtureRequest, tiny_recipe: Recipe) -> Recipe:
+    """Of either kind, small."""
+    if request.param == "published":
+        return tiny_recipe
+    return dataclasses.replace(
+        RECIPES["swift"],
+        num_envs_per_env_runner=1,
+        train_batch_size_per_learner=32,
+        minibatch_size=32,
+        num_epochs=1,
+    )
+
+
 @pytest.fixture(scope="module")
 def checkpoint(
-    ray_cluster: None, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+    ray_cluster: None, trained_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The checkpoint of an algorithm that has trained once."""
     assert ray.is_initialized()
-    algorithm = build_config(tiny_recipe, LOCAL, seed=1).build_algo()
+    algorithm = build_config(trained_recipe, LOCAL, seed=1).build_algo()
     algorithm.train()
     folder = tmp_path_factory.mktemp("checkpoint")
     algorithm.save_to_path(str(folder))
@@ -151,7 +176,9 @@ def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path: Path, checkpoint: 
         load_actor(broken)
 
 
-def test_the_description_travels_in_the_checkpoint(checkpoint: Path, tiny_recipe: Recipe) -> None:
+def test_the_description_travels_in_the_checkpoint(
+    checkpoint: Path, trained_recipe: Recipe
+) -> None:
     actor, description = load_actor(checkpoint)
-    assert description == tiny_recipe.description()
+    assert description == trained_recipe.description()
     assert describe_files(weights_to_bytes(actor))

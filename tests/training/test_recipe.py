@@ -6,8 +6,11 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
-from training.actions import ActionFilter
+from training.actions import ActionFilter, to_controls
+from training.coaching import Coaching
+from training.distributions import mean
 from training.environment import Pipeline
 from training.network import NetworkShape
 from training.recipe import RECIPES, Asha, Choice, LogUniform, Recipe
@@ -18,6 +21,7 @@ PUBLISHED = {
     "finetune_lr": 5e-5,
     "finetune_entropy": 1e-3,
     "finetune_clip": 0.15,
+    "anneal_to": 1.0,
     "num_samples": 6,
     "lr": 2e-4,
     "entropy_coeff": 0.037,
@@ -27,6 +31,7 @@ PUBLISHED = {
     "vf_loss_coeff": 0.5,
     "vf_clip_param": 1e6,
     "grad_clip": 0.5,
+    "adam_epsilon": 1e-8,
     "train_batch_size_per_learner": 4096,
     "minibatch_size": 256,
     "num_epochs": 10,
@@ -104,6 +109,27 @@ def test_iterations_after_the_switch_stabilize(iteration: int, phase: str) -> No
 def test_a_recipe_may_stabilize_from_the_start_or_never() -> None:
     assert Recipe(finetune_at=0).phase(1) == "stabilize"
     assert Recipe(max_iters=10, finetune_at=10).phase(10) == "explore"
+
+
+def test_the_published_recipe_is_not_annealed_nor_coached() -> None:
+    assert [Recipe().annealing(iteration) for iteration in (1, 500, 1000)] == [1, 1, 1]
+    assert Recipe().coaching == Coaching()
+
+
+def test_annealing_falls_linearly_over_a_trial() -> None:
+    recipe = Recipe(max_iters=11, finetune_at=5, anneal_to=0.1)
+    factors = [recipe.annealing(iteration) for iteration in (1, 2, 6, 11, 12)]
+    assert factors == pytest.approx([1, 0.91, 0.55, 0.1, 0.1])
+    assert Recipe(max_iters=1, finetune_at=0, anneal_to=0.1).annealing(1) == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_s_network_can_be_built(name: str) -> None:
+    description = RECIPES[name].description()
+    observations = torch.zeros((1, *description.pipeline.observation_shape), dtype=torch.uint8)
+    parameters = description.build_actor()(observations)
+    action = mean(description.network.distribution, parameters).detach().numpy()
+    assert to_controls(action, description.action_mapping).shape == (1, 3)
 
 
 def test_a_recipe_describes_how_its_policies_run() -> None:

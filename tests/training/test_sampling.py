@@ -20,7 +20,7 @@ from tests.training.picture_env import make_picture_env
 from training.ppo import ENV_NAME, build_config, make_registered_env
 from training.recipe import Recipe
 from training.resources import Resources
-from training.sampling import whole
+from training.sampling import sample_in_batches, whole
 from training.vector_environment import environment_seeds
 
 ENVS = 3
@@ -51,7 +51,9 @@ def without_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
 def configure(recipe: Recipe, *, batched: bool) -> PPOConfig:
     """The config of a run whose environments have the same seeds either way."""
     recipe = dataclasses.replace(recipe, num_envs_per_env_runner=ENVS)
-    config = build_config(recipe, LOCAL, seed=SEED, batched=batched)
+    config = build_config(recipe, LOCAL, seed=SEED, batched=False)
+    if batched:
+        config = sample_in_batches(config)
 
     def make(context: dict[str, Any]) -> Any:
         env = make_registered_env(recipe, context)

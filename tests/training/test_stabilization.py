@@ -184,6 +184,27 @@ def test_the_learning_rate_survives_the_schedulers_of_an_update(
     )
 
 
+def test_learning_rate_and_entropy_bonus_are_annealed_within_and_across_phases(
+    tiny_recipe: Recipe,
+) -> None:
+    recipe = dataclasses.replace(tiny_recipe, anneal_to=0.1)
+    algorithm = build(recipe)
+    try:
+        observed = []
+        for _ in range(3):
+            observed.append(values(observe(learner_of(algorithm))))
+            result = algorithm.train()
+            reported = (result["lr"], result["entropy_coeff"], result["clip_param"])
+            assert reported == pytest.approx(observed[-1], rel=1e-2)
+    finally:
+        algorithm.stop()
+    for iteration, (lr, entropy, clip) in enumerate(observed, start=1):
+        factor = recipe.annealing(iteration)
+        phase = exploring(recipe) if iteration <= 2 else stabilizing(recipe)
+        assert (lr / factor, entropy / factor, clip) == phase
+    assert recipe.annealing(3) < recipe.annealing(2) < recipe.annealing(1) == 1
+
+
 def test_coefficients_are_read_from_where_the_update_reads_them(
     trained: Any, tiny_recipe: Recipe
 ) -> None:

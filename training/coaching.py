@@ -1,0 +1,97 @@
+"""What is different while training: penalties, early ends, and a lap's end that is none.
+
+Scores are never taken behind it. The learner's rewards are shaped by it; what is reported of an
+episode is the return that the simulator gave, in its own units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+SCORE = "score"
+"""Key in ``info`` at an episode's end: the simulator's own return, unshaped and unscaled."""
+
+_REACH = 40
+"""Tiles ahead of the last one in which the car is looked for: 40 are 140 units of road, more than
+a decision's drive."""
+
+
+@dataclass(frozen=True)
+class Coaching:
+    """The numbers of it; the defaults change nothing."""
+
+    skipped_tile: float = 0.0
+    """Points taken for each tile that the car drove past without touching it."""
+    patience: int = 0
+    """Simulator frames without a new tile after which an episode ends; 0 is never."""
+    endless: bool = False
+    """Whether the value of driving on is granted at the end of a lap: the driver cannot see where
+    it ends, and a return that stops there would tell it to be slow."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers with a ValueError that names them."""
+        for name in ("skipped_tile", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+
+
+class Coached(gym.Wrapper[Any, Any, Any, Any]):
+    """Trains by these rules; it meets every decision, with the simulator's rewards summed.
+
+    Example:
+        ``Coached(RepeatAction(CarRacing(), 4), Coaching(patience=100))``
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], coaching: Coaching) -> None:
+        super().__init__(env)
+        self._coaching = coaching
+        self._score = 0.0
+        self._visited = 0
+        self._furthest = 0
+        self._waited = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        result = self.env.reset(seed=seed, options=options)
+        simulator: Any = self.unwrapped
+        self._score = 0.0
+        self._visited = simulator.tile_visited_count
+        self._furthest = _last_visited(simulator.road, 0)
+        self._waited = 0
+        return result
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step; the info of an episode's last step holds its ``score``."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._score += float(reward)
+        coaching, simulator = self._coaching, self.unwrapped
+        self._waited += info["frames"]
+        if simulator.tile_visited_count != self._visited:  # type: ignore[attr-defined]
+            self._visited = simulator.tile_visited_count  # type: ignore[attr-defined]
+            self._waited = 0
+            if coaching.skipped_tile:
+                reward = float(reward) - coaching.skipped_tile * self._skipped(simulator)
+        if coaching.endless and info.get("lap_finished", False):
+            terminated, truncated = False, True
+        if coaching.patience and self._waited >= coaching.patience and not truncated:
+            terminated = True
+        if terminated or truncated:
+            info = {**info, SCORE: self._score}
+        return observation, float(reward), terminated, truncated, info
+
+    def _skipped(self, simulator: Any) -> int:
+        """Tiles between the furthest one so far and the furthest now that were not touched."""
+        before, self._furthest = self._furthest, _last_visited(simulator.road, self._furthest)
+        return sum(not tile.road_visited for tile in simulator.road[before : self._furthest])
+
+
+def _last_visited(road: Sequence[Any], start: int) -> int:
+    """Index of the last visited tile within reach of ``start``, which it is itself if none is."""
+    ahead = range(min(start + _REACH, len(road)) - 1, start, -1)
+    return next((index for index in ahead if road[index].road_visited), start)
