@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.settings import PREFIX, Settings
-from training.evaluate import EvaluateOptions
+from training.evaluate_options import EvaluateOptions
 from training.train import parse
 
 ROOT = Path(__file__).resolve().parent.parent

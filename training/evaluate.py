@@ -1,22 +1,23 @@
 """Evaluate a policy: scores, a film, and the training curve. No Ray cluster is started.
 
     python -m training.evaluate --checkpoint results --episodes 10 --output carracing.gif
+    python -m training.evaluate --score --checkpoint results
     python -m training.evaluate --progress-csv results/runs/<run>/progress.csv
 
 Scores are unscaled returns of the unmodified CarRacing-v3. Actions are greedy, and smoothed by the
 filter that is printed: the policy's own unless options say otherwise.
-The film shows the very episodes that were scored.
+The film shows the very episodes that were scored. With ``--score`` there is none: a hundred tracks
+that training never sees are driven in parallel, always in the same way (``training.scoreboard``).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -27,76 +28,20 @@ from tqdm import tqdm
 from training.actions import ActionFilter
 from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.curve import CurveFormat, draw_curve, pick_trial
-from training.environment import EPISODE_FRAMES, SIMULATOR_FPS
-from training.film import WIDTH, Film, FilmFormat
+from training.evaluate_options import EvaluateOptions
+from training.film import Film, FilmFormat
+from training.parallel_rollout import WorkerDiedError, drive_seeds
 from training.policy import Policy
 from training.progress import ProgressError, read_progress
+from training.provenance import provenance
 from training.rollout import Episode, drive
+from training.scoreboard import Scoreboard, describe
 from training.storage import Storage, StorageError, choose_root
 from training.store import BrokenPolicyError, NoPolicyError, PolicyStore, read_policy
 
 _PROGRAM = "python -m training.evaluate"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Drive episodes with a policy, and draw a training curve; each works without the other."""
-
-    checkpoint: str | None = None
-    """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
-    taken. Without it and without --progress-csv: the storage root that training writes to."""
-    output: Path = Path("carracing.gif")
-    """The film to write, as its suffix says: .gif or .webp."""
-    episodes: int = 1
-    """Episodes to drive; each on the track of the next seed."""
-    max_steps: int = EPISODE_FRAMES
-    """Simulator frames after which an episode is cut."""
-    fps: float = 30.0
-    """Pictures per second of simulated time, at most 50."""
-    speed: float = 1.0
-    """Speed of the film; 1 is the simulator's own."""
-    width: int = WIDTH
-    """Width of the film in pixels."""
-    smooth_alpha: float | None = None
-    """Weight of a new action in the exponential average; 1 is no smoothing. Else the policy's own,
-    0.2 for the recipe published."""
-    steer_deadzone: float | None = None
-    """Steering smaller than this becomes 0. Else the policy's own, 0.05 for published."""
-    steer_clip: float | None = None
-    """Largest steering. Else the policy's own, 0.8 for the recipe published."""
-    seed: int = 0
-    """Seed of the first track."""
-    film: bool = True
-    """Whether to make the film; scores alone are taken faster."""
-    json: Path | None = None
-    """Where to write every episode's score."""
-    progress_csv: str | None = None
-    """A run's or a trial's progress.csv, to draw the curve of."""
-    plot_output: Path = Path("training_curve.png")
-    """The curve to write, as its suffix says: .png or .svg."""
-    finetune_at: int | None = None
-    """Iteration of the switch that the curve marks; else as the table tells."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be done before anything is driven, with a ValueError that names it."""
-        if self.episodes < 1:
-            raise ValueError(f"--episodes is {self.episodes}; it must be at least 1")
-        if not 1 <= self.max_steps <= EPISODE_FRAMES:
-            raise ValueError(f"--max-steps is {self.max_steps}; it must be 1 to {EPISODE_FRAMES}")
-        if not 0 < self.fps <= SIMULATOR_FPS:
-            raise ValueError(
-                f"--fps is {self.fps}; it must be above 0 and at most {SIMULATOR_FPS}, "
-                "the simulator's own"
-            )
-        if self.seed < 0:
-            raise ValueError(f"--seed is {self.seed}; it must not be negative")
-        if self.output.suffix not in (".gif", ".webp"):
-            raise ValueError(f"--output is {self.output}; it must end in .gif or .webp")
-        if self.plot_output.suffix not in (".png", ".svg"):
-            raise ValueError(f"--plot-output is {self.plot_output}; it must end in .png or .svg")
-        for path in (self.output, self.plot_output, self.json):
-            if path is not None and not path.parent.is_dir():
-                raise ValueError(f"{path} cannot be written: there is no folder {path.parent}")
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def load_policy(source: str) -> Policy:
@@ -135,14 +80,10 @@ def drive_episodes(
     if options.film:
         encoding: FilmFormat = "webp" if options.output.suffix == ".webp" else "gif"
         film = Film(encoding, width=options.width, speed=options.speed)
-    print(
-        f"driving with {policy.version}, filter: smooth_alpha {action_filter.smooth_alpha:g}, "
-        f"steer_deadzone {action_filter.steer_deadzone:g}, steer_clip {action_filter.steer_clip:g}"
-    )
+    print(_driving(policy, action_filter))
     episodes: list[Episode] = []
-    with tqdm(total=options.episodes * options.max_steps, unit="frame", leave=False) as bar:
-        for index in range(options.episodes):
-            seed = options.seed + index
+    with tqdm(total=len(options.seeds) * options.max_steps, unit="frame", leave=False) as bar:
+        for index, seed in enumerate(options.seeds):
             bar.update(index * options.max_steps - bar.n)
             episode = drive(
                 policy,
@@ -165,6 +106,33 @@ def drive_episodes(
     return episodes
 
 
+def score(policy: Policy, options: EvaluateOptions) -> Scoreboard:
+    """Drive the tracks of a score in parallel, and print what they come to.
+
+    Raises:
+        WorkerDiedError, BrokenPolicyError: See ``training.parallel_rollout``.
+    """
+    seeds = options.seeds
+    print(_driving(policy, policy.description.action_filter))
+    with tqdm(total=len(seeds), unit="track", leave=False) as bar:
+        episodes = drive_seeds(
+            policy,
+            seeds,
+            workers=options.workers or os.cpu_count() or 1,
+            on_episode=lambda _: bar.update(),
+        )
+    board = Scoreboard(episodes)
+    print("\n".join(board.lines()))
+    return board
+
+
+def _driving(policy: Policy, action_filter: ActionFilter) -> str:
+    return (
+        f"driving with {policy.version}, filter: smooth_alpha {action_filter.smooth_alpha:g}, "
+        f"steer_deadzone {action_filter.steer_deadzone:g}, steer_clip {action_filter.steer_clip:g}"
+    )
+
+
 def _or(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
@@ -181,21 +149,9 @@ def report(
         "environment": "CarRacing-v3, unmodified",
         "returns": "unscaled, greedy actions, smoothed by the filter",
         "filter": asdict(action_filter),
-        "options": {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in asdict(options).items()
-        },
-        "versions": {name: version(name) for name in ("gymnasium", "box2d", "torch", "numpy")},
-        "created_at": datetime.now(UTC).isoformat(),
-        "episodes": [
-            {
-                "seed": episode.seed,
-                "score": episode.score,
-                "frames": episode.frames,
-                "lap_finished": episode.lap_finished,
-            }
-            for episode in episodes
-        ],
+        "options": options.settings(),
+        **provenance(),
+        "episodes": [describe(episode) for episode in episodes],
     }
 
 
@@ -212,17 +168,19 @@ def plot(options: EvaluateOptions, table: str) -> None:
 def evaluate(options: EvaluateOptions) -> None:
     """Do what the options ask for."""
     source = options.checkpoint
-    if source is None and options.progress_csv is None:
+    if source is None and (options.score or options.progress_csv is None):
         source = choose_root()
     if source is not None:
         policy = load_policy(source)
-        action_filter = choose_filter(policy, options)
-        episodes = drive_episodes(policy, action_filter, options)
-        if options.json is not None:
-            options.json.write_text(
-                json.dumps(report(policy, action_filter, episodes, options), indent=2)
-            )
-            print(f"scores: {options.json}")
+        if options.score:
+            written = score(policy, options).report(policy, options.settings())
+        else:
+            action_filter = choose_filter(policy, options)
+            episodes = drive_episodes(policy, action_filter, options)
+            written = report(policy, action_filter, episodes, options)
+        if options.report_file is not None:
+            options.report_file.write_text(json.dumps(written, indent=2))
+            print(f"scores: {options.report_file}")
     if options.progress_csv is not None:
         plot(options, options.progress_csv)
 
@@ -238,10 +196,14 @@ def main(arguments: Sequence[str]) -> None:
         NotACheckpointError,
         ProgressError,
         StorageError,
+        WorkerDiedError,
         ValueError,
         OSError,
     ) as error:
         raise SystemExit(f"{_PROGRAM}: {error}") from error
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
+        raise SystemExit(_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -42,36 +43,46 @@ class Policy:
 
     @classmethod
     def from_published(cls, published: PublishedPolicy) -> Policy:
-        """Build the network that the manifest describes and fill it with the weights.
+        """The policy of a manifest and its weights; raises as :meth:`from_weights`."""
+        manifest = published.manifest
+        return cls.from_weights(manifest, published.weights, version=manifest.version)
+
+    @classmethod
+    def from_weights(
+        cls, description: PolicyDescription, weights: bytes, *, version: str
+    ) -> Policy:
+        """Build the network that is described and fill it with the weights.
+
+        Args:
+            description: How to run it; a published policy's manifest is one.
+            weights: Contents of ``policy.safetensors``.
+            version: What to call it.
 
         Raises:
             BrokenPolicyError: The weights are unreadable, of other shapes, or not finite.
         """
-        manifest = published.manifest
         try:
-            tensors = safetensors.torch.load(published.weights)
+            tensors = safetensors.torch.load(weights)
         except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type torch lacks
             raise BrokenPolicyError(
-                f"{manifest.version}: {WEIGHTS_FILE} is not a safetensors file: {error}"
+                f"{version}: {WEIGHTS_FILE} is not a safetensors file: {error}"
             ) from error
         for name, tensor in tensors.items():
             if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
-                raise BrokenPolicyError(f"{manifest.version}: {name} is not finite float32 numbers")
+                raise BrokenPolicyError(f"{version}: {name} is not finite float32 numbers")
         # On no device, so that a manifest cannot ask for more memory than its weights take.
         try:
             with torch.device("meta"):
-                actor = manifest.build_actor()
+                actor = description.build_actor()
         except ValueError as error:
-            raise BrokenPolicyError(
-                f"{manifest.version}: its network cannot be built: {error}"
-            ) from error
+            raise BrokenPolicyError(f"{version}: its network cannot be built: {error}") from error
         try:
             actor.load_state_dict(tensors, strict=True, assign=True)
         except RuntimeError as error:
             raise BrokenPolicyError(
-                f"{manifest.version}: the weights do not fit the manifest's network: {error}"
+                f"{version}: the weights do not fit the manifest's network: {error}"
             ) from error
-        return cls(manifest, actor, version=manifest.version)
+        return cls(description, actor, version=version)
 
     @property
     def manifest(self) -> Manifest:
@@ -79,6 +90,18 @@ class Policy:
         if not isinstance(self.description, Manifest):
             raise TypeError(f"{self.version} was not published, it has no manifest")
         return self.description
+
+    @property
+    def weights(self) -> bytes:
+        """The weights as the contents of ``policy.safetensors``."""
+        return weights_to_bytes(self._actor)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights in hexadecimal; where there is a manifest, as that says."""
+        if isinstance(self.description, Manifest):
+            return self.description.digest
+        return hashlib.sha256(self.weights).hexdigest()
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:

@@ -94,7 +94,8 @@ def build_config(
         seed: Of environments, sampling and initial weights.
         searching: Put the recipe's search ranges in place of its defaults.
         batched: Sample as ``training.sampling`` does, and make batches as
-            ``training.train_batch`` does; off for RLlib's own way, which is slower.
+            ``training.train_batch`` does; off for RLlib's own way, which is slower and whose
+            environments' seeds count on from ``seed``, unlike those of ``training.seeds``.
     """
     register_env(ENV_NAME, functools.partial(make_registered_env, recipe))
     training: dict[str, Any] = {

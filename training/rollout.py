@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 
 from training.actions import ActionFilter
@@ -40,6 +41,10 @@ class Episode:
     frames: int
     """Simulator frames driven."""
     lap_finished: bool
+    tiles: int
+    """Tiles of the track."""
+    tiles_missed: int
+    """Tiles that no wheel had touched when the episode ended."""
     actions: NDArray[np.float32]
     """(decisions, 3) controls as they were driven."""
     rewards: NDArray[np.float64]
@@ -149,6 +154,8 @@ def drive(
             frames += info["frames"]
             if on_frames is not None:
                 on_frames(info["frames"])
+        racing: CarRacing = env.unwrapped  # type: ignore[assignment]
+        tiles, tiles_missed = len(racing.track), len(racing.track) - racing.tile_visited_count
     finally:
         env.close()  # type: ignore[no-untyped-call]
     return Episode(
@@ -156,6 +163,8 @@ def drive(
         score=float(sum(rewards)),
         frames=frames,
         lap_finished=bool(info.get("lap_finished", False)),
+        tiles=tiles,
+        tiles_missed=tiles_missed,
         actions=np.asarray(actions, np.float32).reshape(-1, 3),
         rewards=np.asarray(rewards, np.float64),
     )

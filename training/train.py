@@ -26,6 +26,7 @@ from training.publishing import PublishingCallback, git_revision
 from training.recipe import RECIPES, Recipe
 from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
 from training.run import ResumeMode, Run, RunError, default_run_name, on_anyscale
+from training.seeds import GIVEN_SEEDS
 from training.storage import Storage, StorageError, choose_root
 from training.tuning import Outcome, TrialsFailedError, tune_trials
 
@@ -60,8 +61,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be, or contradict each other, with a ValueError."""
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
+        if self.seed not in GIVEN_SEEDS:
+            raise ValueError(f"--seed is {self.seed}; it must be from 0 to {GIVEN_SEEDS[-1]}")
         if self.num_gpus is not None and not 0 <= self.num_gpus < math.inf:
             raise ValueError(f"--num-gpus is {self.num_gpus}; it must be 0 or more")
         if self.max_concurrent_trials is not None and self.max_concurrent_trials < 1:

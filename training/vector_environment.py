@@ -17,19 +17,10 @@ from numpy.typing import NDArray
 
 from training.actions import ActionMapping, output_space, to_controls
 from training.environment import Pixels, stacked_space
+from training.seeds import environment_seeds
 
 PictureEnv = gym.Env[Pixels, NDArray[np.float32]]
 """An environment that gives single pictures, (height, width) uint8, and takes controls."""
-
-
-def environment_seeds(seed: int, count: int) -> list[int]:
-    """A seed of its own for each environment of an env runner, from the env runner's seed.
-
-    Env runners have consecutive seeds. Counting on from them, as gymnasium does, would give
-    neighbouring env runners the same tracks in all environments but one.
-    """
-    children = np.random.SeedSequence(seed).spawn(count)
-    return [int(child.generate_state(1)[0]) for child in children]
 
 
 class VectorDriving(VectorEnv[Pixels, NDArray[np.float32], NDArray[Any]]):
@@ -72,7 +63,7 @@ class VectorDriving(VectorEnv[Pixels, NDArray[np.float32], NDArray[Any]]):
         """Start an episode in every environment.
 
         Args:
-            seed: Of the env runner (see :func:`environment_seeds`), or one per environment.
+            seed: Of the env runner (see ``training.seeds``), or one per environment as it is.
             options: Handed on.
         """
         seeds = environment_seeds(seed, self.num_envs) if isinstance(seed, int) else seed

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -45,6 +46,16 @@ def test_a_loaded_policy_drives_as_the_saved_one() -> None:
     with torch.inference_mode():
         outputs = mean("diagonal_gaussian", actor(torch.from_numpy(pictures())))
     np.testing.assert_array_equal(loaded.act(pictures()), to_controls(outputs.numpy()))
+
+
+def test_the_digest_is_that_of_the_weights_published_or_not() -> None:
+    actor = build_actor(seed=3)
+    weights = weights_to_bytes(actor)
+    loaded = load(weights)
+    described = {name: getattr(loaded.manifest, name) for name in PolicyDescription.model_fields}
+    own = Policy(PolicyDescription(**described), actor, version="own")
+    assert loaded.digest == own.digest == hashlib.sha256(weights).hexdigest()
+    assert loaded.weights == own.weights == weights
 
 
 def test_a_policy_of_the_published_shape_can_be_loaded() -> None:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.box2d.car_racing import CarRacing
 
 from tests.conftest import build_actor, build_policy
 from training import rollout
@@ -45,6 +46,7 @@ def episode(driver: Policy) -> Episode:
 def same_episode(a: Episode, b: Episode) -> bool:
     return (
         (a.seed, a.score, a.frames, a.lap_finished) == (b.seed, b.score, b.frames, b.lap_finished)
+        and (a.tiles, a.tiles_missed) == (b.tiles, b.tiles_missed)
         and np.array_equal(a.actions, b.actions)
         and np.array_equal(a.rewards, b.rewards)
     )
@@ -87,6 +89,9 @@ def test_the_score_is_what_the_stock_simulator_pays_for_the_actions(episode: Epi
     np.testing.assert_allclose(episode.rewards, rewards, rtol=0, atol=1e-12)
     assert episode.score == pytest.approx(sum(paid), abs=1e-9)
     assert episode.rewards.max() > 1, "no tile was visited"
+    simulator: CarRacing = stock.unwrapped  # type: ignore[assignment]
+    assert episode.tiles == len(simulator.track)
+    assert episode.tiles - episode.tiles_missed == simulator.tile_visited_count > 0
 
 
 @pytest.mark.parametrize(("max_frames", "decisions"), [(1, 1), (4, 1), (10, 3)])

@@ -21,7 +21,7 @@ from training.ppo import ENV_NAME, build_config, make_registered_env
 from training.recipe import Recipe
 from training.resources import Resources
 from training.sampling import sample_in_batches, whole
-from training.vector_environment import environment_seeds
+from training.seeds import environment_seeds
 
 ENVS = 3
 SEED = 4

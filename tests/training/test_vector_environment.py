@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tests.training.picture_env import PictureEnv, make_picture_env
 from training.actions import MapActions, to_controls
 from training.environment import Pipeline, make_env
-from training.vector_environment import VectorDriving, environment_seeds
+from training.seeds import environment_seeds
+from training.vector_environment import VectorDriving
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
 
@@ -150,13 +151,6 @@ def test_an_observation_is_not_changed_by_later_steps() -> None:
         kept.append(env.step(action)[0])
         copies.append(kept[-1].copy())
     np.testing.assert_array_equal(kept, copies)
-
-
-def test_environments_of_neighbouring_env_runners_have_seeds_of_their_own() -> None:
-    seeds = [seed for runner in range(16) for seed in environment_seeds(runner, 8)]
-    assert len(set(seeds)) == 16 * 8
-    assert environment_seeds(3, 8) == environment_seeds(3, 8)
-    assert environment_seeds(3, 2) == environment_seeds(3, 8)[:2]
 
 
 def test_a_seed_reaches_the_environments() -> None:

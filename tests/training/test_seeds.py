@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+from tests.training.picture_env import make_picture_env
+from training.ppo import build_config, make_vector_env
+from training.recipe import Recipe
+from training.resources import Resources
+from training.seeds import GIVEN_SEEDS, SCORE_SEEDS, TRAINING_SEEDS, environment_seeds
+
+ENVS = 3
+LOCAL = Resources(
+    num_env_runners=0,
+    cpus_per_env_runner=1,
+    main_cpus=1,
+    gpus_per_trial=0,
+    max_concurrent_trials=1,
+)
+
+
+@pytest.fixture
+def without_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.ppo.make_env", make_picture_env)
+
+
+def starts(envs: list[gym.Env[Any, Any]]) -> list[int]:
+    """Where the random numbers of environments started."""
+    return [env.unwrapped.np_random_seed for env in envs]
+
+
+def test_environments_of_neighbouring_env_runners_have_seeds_of_their_own() -> None:
+    seeds = [seed for runner in range(16) for seed in environment_seeds(runner, 8)]
+    assert len(set(seeds)) == 16 * 8
+    assert environment_seeds(3, 8) == environment_seeds(3, 8)
+    assert environment_seeds(3, 2) == environment_seeds(3, 8)[:2]
+
+
+def test_scores_are_taken_on_a_hundred_tracks_outside_training_s_half() -> None:
+    assert len(set(SCORE_SEEDS)) == 100
+    assert set(SCORE_SEEDS) <= set(GIVEN_SEEDS[SCORE_SEEDS.start : SCORE_SEEDS.stop])
+    assert GIVEN_SEEDS.stop == TRAINING_SEEDS.start
+
+
+@pytest.mark.parametrize("runners", [range(64), SCORE_SEEDS, range(2**31 - 8, 2**31 + 8)])
+def test_training_s_seeds_are_in_the_other_half(runners: range) -> None:
+    seeds = [seed for runner in runners for seed in environment_seeds(runner, 8)]
+    assert all(seed in TRAINING_SEEDS for seed in seeds)
+
+
+@pytest.mark.usefixtures("without_simulator")
+@pytest.mark.parametrize("seed", [0, SCORE_SEEDS[0], SCORE_SEEDS[-1], GIVEN_SEEDS[-1], None])
+def test_env_runners_start_their_environments_in_training_s_half(
+    tiny_recipe: Recipe, seed: int | None
+) -> None:
+    recipe = dataclasses.replace(tiny_recipe, num_envs_per_env_runner=ENVS)
+    found: list[int] = []
+    for worker in range(2):
+        runner = SingleAgentEnvRunner(
+            config=build_config(recipe, LOCAL, seed=seed), worker_index=worker
+        )
+        # Long enough for some episodes to end and the next to start.
+        runner.sample(num_timesteps=60, random_actions=True)
+        envs = runner.env.unwrapped.envs
+        assert all(len(env.unwrapped.seeds) > 1 for env in envs)
+        found += starts(envs)
+    assert len(set(found)) == 2 * ENVS
+    assert min(found) >= TRAINING_SEEDS.start
+
+
+@pytest.mark.parametrize("seed", [SCORE_SEEDS[0], None])
+def test_so_does_the_real_simulator(tiny_recipe: Recipe, seed: int | None) -> None:
+    env = make_vector_env(tiny_recipe, 2)
+    env.reset(seed=seed)
+    assert min(starts([*env.envs])) >= TRAINING_SEEDS.start
+    env.close()
