@@ -1,7 +1,7 @@
 """The recipes with the learner on a GPU: decisions per second, and minutes to a score.
 
     python -m benchmarks.gpu                                              one GPU and 16 cores
-    python -m benchmarks.gpu --cpus 2 --gpus 0 --envs 8 --swift-iterations 4 --published-iterations 2
+    python -m benchmarks.gpu --cpus 2 --gpus 0 --envs 8 --swift-iterations 4 --score 0
 
 It trains swift with ``training.train`` and then published for a few iterations, on the same
 machine, and looks for swift's first policy with the score.
@@ -77,7 +77,7 @@ def train(options: Options, recipe: str, iterations: int, *extra: str) -> None:
         for earlier, later in pairwise(table)
     ]
     print(
-        f"\n{recipe}: {median(rates):,.0f} decisions/s, median of {len(rates)} iterations after the first "
+        f"\n{recipe}: {median(rates):,.0f} decisions/s, median of {len(rates)} iterations "
         f"({min(rates):,.0f}–{max(rates):,.0f})\n",
         flush=True,
     )

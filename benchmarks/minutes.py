@@ -18,13 +18,13 @@ from typing import Final
 import torch
 import tyro
 from tqdm import tqdm
-from training.parallel_rollout import drive_seeds
-from training.scoreboard import Scoreboard
-from training.seeds import SCORE_SEEDS
 
+from training.parallel_rollout import drive_seeds
 from training.policy import Policy
 from training.rollout import drive
 from training.run import SETTINGS_FILE
+from training.scoreboard import Scoreboard
+from training.seeds import SCORE_SEEDS
 from training.store import PolicyStore, run_folder
 
 _TRIAL_TRACKS: Final = range(2_000_000, 2_000_020)

@@ -24,8 +24,9 @@ a decision's drive."""
 class Coaching:
     """The numbers of it; the defaults change nothing."""
 
-    skipped_tile: float = 0.0
-    """Points taken for each tile that the car drove past without touching it."""
+    gap: float = 0.0
+    """Points taken for each gap that the car leaves: tiles that it drove past without touching one.
+    Whether one or ten, the lap cannot be completed any more."""
     patience: int = 0
     """Simulator frames without a new tile after which an episode ends; 0 is never."""
     endless: bool = False
@@ -34,7 +35,7 @@ class Coaching:
 
     def __post_init__(self) -> None:
         """Refuse negative numbers with a ValueError that names them."""
-        for name in ("skipped_tile", "patience"):
+        for name in ("gap", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 
@@ -75,8 +76,8 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         if simulator.tile_visited_count != self._visited:  # type: ignore[attr-defined]
             self._visited = simulator.tile_visited_count  # type: ignore[attr-defined]
             self._waited = 0
-            if coaching.skipped_tile:
-                reward = float(reward) - coaching.skipped_tile * self._skipped(simulator)
+            if coaching.gap and self._left_gap(simulator):
+                reward = float(reward) - coaching.gap
         if coaching.endless and info.get("lap_finished", False):
             terminated, truncated = False, True
         if coaching.patience and self._waited >= coaching.patience and not truncated:
@@ -85,10 +86,10 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
             info = {**info, SCORE: self._score}
         return observation, float(reward), terminated, truncated, info
 
-    def _skipped(self, simulator: Any) -> int:
-        """Tiles between the furthest one so far and the furthest now that were not touched."""
+    def _left_gap(self, simulator: Any) -> bool:
+        """Whether a tile between the furthest one so far and the furthest now was not touched."""
         before, self._furthest = self._furthest, _last_visited(simulator.road, self._furthest)
-        return sum(not tile.road_visited for tile in simulator.road[before : self._furthest])
+        return any(not tile.road_visited for tile in simulator.road[before : self._furthest])
 
 
 def _last_visited(road: Sequence[Any], start: int) -> int:

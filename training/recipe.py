@@ -200,8 +200,8 @@ _PUBLISHED = Recipe()
 RECIPES: dict[str, Recipe] = {
     "published": _PUBLISHED,
     "swift": Recipe(
-        max_iters=400,
-        finetune_at=280,
+        max_iters=320,
+        finetune_at=240,
         num_samples=1,
         lr=7e-4,
         entropy_coeff=0.003,
@@ -209,7 +209,7 @@ RECIPES: dict[str, Recipe] = {
         finetune_entropy=0.001,
         finetune_clip=0.1,
         anneal_to=0.02,
-        gamma=0.98,
+        gamma=0.99,
         train_batch_size_per_learner=2048,
         minibatch_size=256,
         num_epochs=4,
@@ -217,7 +217,7 @@ RECIPES: dict[str, Recipe] = {
         num_env_runners=2,
         num_envs_per_env_runner=8,
         checkpoint_every=20,
-        pipeline=Pipeline(reward_scale=0.05),
+        pipeline=Pipeline(reward_scale=0.03),
         network=NetworkShape(
             convolutions=(ConvLayer(16, 8, 4), ConvLayer(32, 4, 2), ConvLayer(32, 3, 1)),
             padding="valid",
@@ -225,7 +225,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         critic="shared",
         initialization="orthogonal",
-        coaching=Coaching(skipped_tile=3.0, patience=100, endless=True),
+        coaching=Coaching(gap=20.0, patience=100, endless=True),
         action_mapping="steering_and_pedal",
         action_filter=ActionFilter(),
         search={},

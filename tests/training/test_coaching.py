@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,21 +51,21 @@ def rewards(env: Coached, *actions: list[int]) -> list[float]:
     return [float(env.step(action)[1]) for action in actions]
 
 
-def test_skipped_tiles_cost_points_once() -> None:
-    _, env = start(Coaching(skipped_tile=3.0))
-    assert rewards(env, [0, 1], [2, 3], [6], [7], []) == pytest.approx(
-        [19.9, 19.9, 9.9 - 2 * 3.0, 9.9, -0.1]
+def test_a_gap_costs_points_once_however_wide() -> None:
+    _, env = start(Coaching(gap=20.0))
+    assert rewards(env, [0, 1], [2, 3], [6], [7], [9], []) == pytest.approx(
+        [19.9, 19.9, 9.9 - 20.0, 9.9, 9.9 - 20.0, -0.1]
     )
 
 
-def test_a_tile_touched_before_a_later_one_was_not_skipped() -> None:
-    _, env = start(Coaching(skipped_tile=3.0))
+def test_tiles_touched_in_another_order_are_no_gap() -> None:
+    _, env = start(Coaching(gap=20.0))
     assert rewards(env, [0, 1], [4, 3, 2]) == pytest.approx([19.9, 29.9])
 
 
 def test_a_tile_out_of_reach_is_not_taken_for_progress() -> None:
     """Where the road passes itself closely, the car may touch a far part of it."""
-    _, env = start(Coaching(skipped_tile=3.0))
+    _, env = start(Coaching(gap=20.0))
     assert rewards(env, [0, 1], [80], [2]) == pytest.approx([19.9, 9.9, 9.9])
 
 
@@ -109,7 +110,7 @@ def test_only_the_end_of_a_lap_may_be_driven_on_from(
 def test_the_score_is_the_simulators_whatever_the_coaching() -> None:
     actions = [[0, 1], [], [5], [6, 7], []]
     scores = []
-    for coaching in (Coaching(), Coaching(skipped_tile=3.0, patience=1000, endless=True)):
+    for coaching in (Coaching(), Coaching(gap=20.0, patience=1000, endless=True)):
         track, env = start(coaching)
         for action in actions:
             *_, info = env.step(action)
@@ -134,9 +135,9 @@ def test_the_defaults_change_nothing() -> None:
     assert total > 0
 
 
-def test_on_the_real_track_driving_straight_on_skips_what_bends_away() -> None:
-    """Against a count over all tiles behind the furthest, done from outside."""
-    env = make_env(simulator="fast", each_decision=lambda e: Coached(e, Coaching(skipped_tile=3.0)))
+def test_on_the_real_track_driving_straight_on_leaves_a_gap() -> None:
+    """Against the tiles' own flags, looked at from outside."""
+    env = make_env(simulator="fast", each_decision=lambda e: Coached(e, Coaching(gap=20.0)))
     bare = make_env(simulator="fast")
     action = np.array([0.0, 0.3, 0.0], np.float32)
     env.reset(seed=1)
@@ -146,11 +147,14 @@ def test_on_the_real_track_driving_straight_on_skips_what_bends_away() -> None:
         penalties += (float(bare.step(action)[1]) - float(env.step(action)[1])) / 0.1
     road = env.unwrapped.road  # type: ignore[attr-defined]
     furthest = max(i for i, tile in enumerate(road[: len(road) // 2]) if tile.road_visited)
-    skipped = sum(not tile.road_visited for tile in road[: furthest + 1])
-    assert penalties == pytest.approx(3.0 * skipped, abs=1e-6)
+    gaps = sum(
+        not tile.road_visited and before.road_visited
+        for before, tile in itertools.pairwise(road[: furthest + 1])
+    )
+    assert penalties == pytest.approx(20.0 * gaps, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["skipped_tile", "patience"])
+@pytest.mark.parametrize("name", ["gap", "patience"])
 def test_negative_numbers_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1; it must not be negative"):
         Coaching(**{name: -1})  # type: ignore[arg-type]
