@@ -18,14 +18,16 @@ from app.service import Service
 from app.settings import Settings
 from training.store import PolicyStore
 
-_FIRST_LOOK_S = 20.0
+_FIRST_LOOK_S = 10.0
 
 _ABOUT = """\
-Drives CarRacing-v3 from pixels with the newest policy that training has published.
+Drives CarRacing-v3 from pixels with the newest policy that training has published, and until there
+is one, with a policy that is bundled with the service.
 
-Every answer that depends on a policy names its version in the header `Policy-Version`. Every error
-is `application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back. Its type
-is `about:blank` or one of
+Every answer that depends on a policy names its version in the header `Policy-Version`, and in
+`Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
+`application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back. Its type is
+`about:blank` or one of
 
 """ + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
 
@@ -39,8 +41,10 @@ def build_api(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watcher.start()
-        # So that a replica that joins others is not routed to before it has what they have.
-        await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S)
+        # So that a replica that joins others is not routed to before it has what they have, and
+        # that the fallback does not drive for a moment where storage has a policy.
+        if not await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S):
+            watcher.fall_back()
         yield
         await asyncio.to_thread(service.close)
 

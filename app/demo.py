@@ -25,7 +25,10 @@ _GRACE_S = 30.0
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Train a small run in the background and serve its policies as they are published."""
+    """Train a small run in the background and serve its policies as they are published.
+
+    The bundled policy drives until the first one is.
+    """
 
     host: str = "127.0.0.1"
     """Address that the service listens on."""

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 
+from app.bundled import Source, read_bundled
 from training.film import WIDTH, Film, FilmFormat
 from training.policy import Policy
 from training.rollout import drive
@@ -43,7 +44,7 @@ class BusyError(Exception):
 
 
 class FilmPolicyError(Exception):
-    """A film's policy is not in storage any more as it was; the message names it."""
+    """A film's policy is not where it was any more, or not as it was; the message names it."""
 
 
 class AbandonedError(Exception):
@@ -75,6 +76,8 @@ class FilmOrder:
     width: int = WIDTH
     """In pixels."""
     encoding: FilmFormat = "gif"
+    source: Source = "storage"
+    """Where the policy is."""
 
     @property
     def etag(self) -> str:
@@ -125,7 +128,7 @@ class FilmStudio:
         """Open the studio.
 
         Args:
-            store: Where the films' policies are.
+            store: Where the films' policies are, but the bundled one.
             max_waiting: Different films that may wait while one is rendered.
             cache_bytes: Size of the cache of finished films.
         """
@@ -135,7 +138,7 @@ class FilmStudio:
         self._max_waiting = max_waiting
         self._cache = ByteCache(cache_bytes)
         self._flights: dict[FilmOrder, _Flight] = {}
-        self._policies: OrderedDict[tuple[str, str, str], Policy] = OrderedDict()
+        self._policies: OrderedDict[tuple[Source, str, str, str], Policy] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="film")
 
     async def film(self, order: FilmOrder) -> bytes:
@@ -145,7 +148,7 @@ class FilmStudio:
 
         Raises:
             BusyError: Too many other films are waiting.
-            FilmPolicyError: The policy is not in storage any more as it was.
+            FilmPolicyError: The policy is not where it was any more, or not as it was.
             OSError: Storage is away.
         """
         if (content := self._cache.get(order)) is not None:
@@ -217,13 +220,19 @@ class FilmStudio:
         return content
 
     def _policy(self, order: FilmOrder) -> Policy:
-        key = (order.run, order.version, order.digest)
+        key = (order.source, order.run, order.version, order.digest)
         if (policy := self._policies.get(key)) is not None:
             self._policies.move_to_end(key)
             return policy
-        gone = f"policy {order.version} of run {order.run} is not in storage any more"
+        bundled = order.source == "bundled"
+        place = "bundled" if bundled else "in storage"
+        gone = f"policy {order.version} of run {order.run} is not {place} any more"
         try:
-            published = self._store.fetch(PolicyRef(run=order.run, version=order.version))
+            published = (
+                read_bundled()
+                if bundled
+                else self._store.fetch(PolicyRef(run=order.run, version=order.version))
+            )
             if published.manifest.digest != order.digest:
                 raise FilmPolicyError(f"{gone} with the weights that are served")
             policy = Policy.from_published(published)

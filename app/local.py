@@ -29,7 +29,7 @@ _APPLICATION = "carracing"
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """Serve the newest published policy on this machine.
+    """Serve the newest published policy on this machine, or the bundled one until there is one.
 
     A Ray of its own is started, unless RAY_ADDRESS names one that runs already.
     """
@@ -125,6 +125,8 @@ def serve_until_told(options: LocalOptions) -> None:
         )
         say(f"listening on http://{options.host}:{options.port} (Ctrl-C stops it)")
         say(f"policies are read from {root}")
+        if settings.bundled:
+            say("as long as there is none, the bundled policy drives")
         threading.Event().wait()
     except KeyboardInterrupt:
         say("stopping")

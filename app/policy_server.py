@@ -12,6 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from app.api import build_api
+from app.bundled import Source, load_bundled
 from app.films import BusyError, FilmOrder
 from app.logs import route_logs
 from app.policy_watcher import PolicyWatcher
@@ -31,10 +32,17 @@ class RemoteRenderer:
         return await self._answer(self._handle.film.remote(order))
 
     async def curve(
-        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source = "storage",
     ) -> bytes:
         """See :meth:`app.renderer.Renderer.curve`."""
-        return await self._answer(self._handle.curve.remote(run, trial, encoding, finetune_at))
+        return await self._answer(
+            self._handle.curve.remote(run, trial, encoding, finetune_at, source)
+        )
 
     @staticmethod
     async def _answer(response: Any) -> bytes:
@@ -52,7 +60,10 @@ class RemoteRenderer:
 
 
 class PolicyServer:
-    """Answers HTTP in its replica's process. Nothing is loaded here: the API's lifespan does."""
+    """Answers HTTP in its replica's process. Storage is not touched here: the API's lifespan does.
+
+    A bundled policy that is not whole ends the replica, as settings do that are refused.
+    """
 
     def __init__(self, renderer: DeploymentHandle) -> None:
         settings = load_settings()
@@ -61,7 +72,11 @@ class PolicyServer:
         torch.set_num_threads(1)
         self._settings = settings
         self._store = PolicyStore.open(settings.root)
-        self._watcher = PolicyWatcher(self._store, settings.poll_interval_s)
+        self._watcher = PolicyWatcher(
+            self._store,
+            settings.poll_interval_s,
+            fallback=load_bundled() if settings.bundled else None,
+        )
         self._renderer = RemoteRenderer(renderer)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

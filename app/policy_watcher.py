@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from app.bundled import Source
 from training.policy import Policy
 from training.store import BrokenPolicyError, PolicyRef, PolicyStore
 
@@ -21,6 +22,7 @@ class LoadedPolicy:
     policy: Policy
     ref: PolicyRef
     loaded_at: datetime
+    source: Source = "storage"
 
 
 class PolicyWatcher:
@@ -33,13 +35,27 @@ class PolicyWatcher:
     A policy that turns out broken is remembered with its reason, and the newest whole one is
     served instead. Storage that is away changes nothing. Both are tried again every ``retry_s``
     (storage every ``interval_s``), since a policy may be repaired in its place.
+
+    A fallback is served once the first look or :meth:`fall_back` has found nothing else, until
+    storage has a whole policy.
     """
 
-    def __init__(self, store: PolicyStore, interval_s: float, *, retry_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        store: PolicyStore,
+        interval_s: float,
+        *,
+        retry_s: float = 30.0,
+        fallback: Policy | None = None,
+    ) -> None:
+        self.fallback = fallback
+        """What to serve while storage has nothing."""
         self._store = store
         self._interval_s = interval_s
         self._retry_s = retry_s
+        # Apart, as different threads may set them; what storage has wins.
         self._loaded: LoadedPolicy | None = None
+        self._fallen_back: LoadedPolicy | None = None
         self._away: str | None = None
         self._fault: str | None = None
         self._broken: dict[PolicyRef, str] = {}
@@ -53,18 +69,14 @@ class PolicyWatcher:
 
     @property
     def loaded(self) -> LoadedPolicy | None:
-        """The policy to serve; None until one was found."""
-        return self._loaded
-
-    @property
-    def current(self) -> Policy | None:
-        """The policy to serve, alone."""
-        loaded = self._loaded
-        return loaded.policy if loaded else None
+        """The policy to serve; None until there is one."""
+        return self._loaded or self._fallen_back
 
     @property
     def last_error(self) -> str | None:
         """Why the newest policy is not the one that is served; None while it is."""
+        if self._fallen_back is not None and not self._looked.is_set():
+            return f"storage has not answered yet ({self._store.storage.root})"
         return self._away or self._fault
 
     @property
@@ -95,6 +107,20 @@ class PolicyWatcher:
         """Wait until storage was looked at once, whatever was found; whether it was."""
         return self._looked.wait(timeout_s)
 
+    def fall_back(self) -> None:
+        """Serve the fallback, if there is one and nothing else yet."""
+        if self.fallback is None or self.loaded is not None:
+            return
+        manifest = self.fallback.manifest
+        ref = PolicyRef(run=manifest.run, version=manifest.version)
+        self._fallen_back = LoadedPolicy(self.fallback, ref, datetime.now(UTC), "bundled")
+        self._ready.set()
+        logger.info(
+            "the bundled policy %s is served until there is one in %s",
+            ref.version,
+            self._store.storage.root,
+        )
+
     def _run(self) -> None:
         while not self._stop.is_set():
             away: str | None = None
@@ -109,6 +135,7 @@ class PolicyWatcher:
             elif away is not None and self._away is None:
                 logger.warning("%s; what is loaded is served", away)
             self._away = away
+            self.fall_back()
             self._looked.set()
             self._stop.wait(self._interval_s)
 

@@ -42,7 +42,7 @@ TITLES: dict[Kind, str] = {
     "no-policy": "No policy has been published yet",
     "busy": "Too many requests are waiting",
     "render-timeout": "Rendering took too long",
-    "policy-gone": "The film's policy is not in storage any more",
+    "policy-gone": "The film's policy is not there any more",
     "no-curve": "There is no training curve",
     "storage-away": "Storage cannot be read",
 }

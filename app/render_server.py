@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import torch
 
+from app.bundled import Source, read_bundled_progress
 from app.films import FilmOrder, FilmStudio
 from app.logs import route_logs
 from app.renderer import RENDER_FAILURES, CurveEncoding, NoCurveError, RenderFailure
@@ -24,7 +25,7 @@ _CurveKey = tuple[str, str, CurveEncoding, int | None]
 
 
 class RenderServer:
-    """Films and training curves, out of what storage holds.
+    """Films and training curves, out of what storage holds, and the bundled policy's.
 
     The failures that :class:`app.renderer.Renderer` names are returned, not raised: Serve would
     log each of them with a traceback, and they are ordinary answers.
@@ -60,23 +61,34 @@ class RenderServer:
             return error
 
     async def curve(
-        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source = "storage",
     ) -> bytes | RenderFailure:
         """See :meth:`app.renderer.Renderer.curve`."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
-                self._curve_thread, self._draw, run, trial, encoding, finetune_at
+                self._curve_thread, self._draw, run, trial, encoding, finetune_at, source
             )
         except RENDER_FAILURES as error:
             return error
 
     def _draw(
-        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source,
     ) -> bytes:
-        path = progress_file(run)
+        bundled = source == "bundled"
+        path = "the bundled progress.csv" if bundled else progress_file(run)
         try:
-            table = self._store.storage.read(path)
+            table = read_bundled_progress() if bundled else self._store.storage.read(path)
         except FileNotFoundError as error:
             raise NoCurveError(f"run {run} has no table of its progress ({path})") from error
         key = (hashlib.sha256(table).hexdigest(), trial, encoding, finetune_at)

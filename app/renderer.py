@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from app.bundled import Source
 from app.films import BusyError, FilmOrder, FilmPolicyError
 
 CurveEncoding = Literal["png", "svg", "json"]
@@ -26,13 +27,18 @@ class Renderer(Protocol):
 
         Raises:
             BusyError: Too many films are waiting.
-            FilmPolicyError: Storage does not hold the order's policy any more.
+            FilmPolicyError: The order's policy is not where it was any more.
             OSError: Storage is away.
         """
         ...
 
     async def curve(
-        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source = "storage",
     ) -> bytes:
         """A trial's training curve as a file.
 

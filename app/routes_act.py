@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.observations import JSON, NPY, decode, media_type, read_body
 from app.problems import problems
 from app.schemas import ActBody, Actions, ActQuery
-from app.service import VERSION_HEADER, Service
+from app.service import Service, policy_headers
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -61,8 +61,8 @@ def act_routes(service: Service) -> APIRouter:
                 return actions
 
             actions = await service.compute(decide, reads_json=media == JSON)
-        response.headers[VERSION_HEADER] = loaded.policy.version
+        response.headers.update(policy_headers(loaded))
         response.headers["Cache-Control"] = "no-store"
-        return Actions(actions=actions, policy=loaded.policy.version)
+        return Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)
 
     return router

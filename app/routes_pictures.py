@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.conditional import is_known, not_modified
 from app.films import FPS, FilmOrder
+from app.policy_watcher import LoadedPolicy
 from app.problems import invalid, problems
 from app.renderer import CurveEncoding
 from app.schemas import CurveData, Seed
-from app.service import VERSION_HEADER, Service
+from app.service import Service, policy_headers
 from training.environment import SIMULATOR_FPS
 from training.film import WIDTH, FilmFormat
 
@@ -27,9 +28,9 @@ _NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _headers(etag: str, version: str) -> dict[str, str]:
+def _headers(etag: str, loaded: LoadedPolicy) -> dict[str, str]:
     # The newest policy may be another one at the next request, so a copy is always asked about.
-    return {"ETag": etag, "Cache-Control": "no-cache", VERSION_HEADER: version}
+    return {"ETag": etag, "Cache-Control": "no-cache", **policy_headers(loaded)}
 
 
 def film_routes(service: Service) -> APIRouter:
@@ -52,7 +53,7 @@ def film_routes(service: Service) -> APIRouter:
         )
         """In pixels; the height is two thirds of it."""
 
-    def order_of(query: FilmQuery, encoding: FilmFormat) -> FilmOrder:
+    def order_of(query: FilmQuery, encoding: FilmFormat, loaded: LoadedPolicy) -> FilmOrder:
         pictures = query.episodes * math.ceil(query.max_steps * query.fps / SIMULATOR_FPS)
         pixels = pictures * query.width * round(query.width * 2 / 3)
         if pixels * (1 if encoding == "gif" else 3) > settings.film_max_pixels:
@@ -61,19 +62,21 @@ def film_routes(service: Service) -> APIRouter:
                 f"a film of {pictures} pictures this wide is too large; ask for fewer episodes, "
                 "steps or pictures per second, or a smaller width",
             )
-        manifest = service.loaded().policy.manifest
+        manifest = loaded.policy.manifest
         return FilmOrder(
             run=manifest.run,
             version=manifest.version,
             digest=manifest.digest,
             encoding=encoding,
+            source=loaded.source,
             **query.model_dump(),
         )
 
     async def answer(request: Request, query: FilmQuery, encoding: FilmFormat) -> Response:
-        order = order_of(query, encoding)
+        loaded = service.loaded()
+        order = order_of(query, encoding, loaded)
         media = f"image/{encoding}"
-        headers = _headers(order.etag, order.version)
+        headers = _headers(order.etag, loaded)
         if is_known(request, order.etag):
             return not_modified(headers)
         if request.method == "HEAD":
@@ -116,13 +119,14 @@ def curve_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["pictures"])
 
     async def answer(request: Request, query: CurveQuery, encoding: CurveEncoding) -> Response:
-        manifest = service.loaded().policy.manifest
+        loaded = service.loaded()
+        manifest = loaded.policy.manifest
         async with service.rendering():
             content = await service.renderer.curve(
-                manifest.run, manifest.trial, encoding, query.finetune_at
+                manifest.run, manifest.trial, encoding, query.finetune_at, loaded.source
             )
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        headers = _headers(etag, manifest.version)
+        headers = _headers(etag, loaded)
         if is_known(request, etag):
             return not_modified(headers)
         return Response(content, headers=headers, media_type=CURVE_TYPES[encoding])

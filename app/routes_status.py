@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import problems
 from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
-from app.service import VERSION_HEADER, Service, failures_as_problems
+from app.service import Service, failures_as_problems, policy_headers
+from training.manifest import Manifest
 from training.store import Listing
 
 _LISTING_KEPT_S = 5.0
@@ -49,6 +50,10 @@ class _Lister:
             return self._kept[1]
 
 
+def _summary(manifest: Manifest) -> PolicySummary:
+    return PolicySummary(**PolicySummary.facts(manifest))
+
+
 def status_routes(service: Service) -> APIRouter:
     """The routes about the service itself."""
     router = APIRouter(tags=["status"])
@@ -60,10 +65,11 @@ def status_routes(service: Service) -> APIRouter:
         """What the served policy's manifest says, and since when it is served."""
         loaded = service.loaded()
         manifest = loaded.policy.manifest
-        response.headers[VERSION_HEADER] = manifest.version
+        response.headers.update(policy_headers(loaded))
         response.headers["Cache-Control"] = "no-store"
         return LoadedPolicyFacts(
             **PolicySummary.facts(manifest),
+            source=loaded.source,
             loaded_at=loaded.loaded_at,
             age_s=(datetime.now(UTC) - manifest.created_at).total_seconds(),
             pipeline=manifest.pipeline,
@@ -76,19 +82,19 @@ def status_routes(service: Service) -> APIRouter:
         """Published policies, newest first, and those that are broken. A few seconds old."""
         with failures_as_problems():
             listing = await lister.listing()
-        current = service.watcher.current
+        loaded, fallback = service.watcher.loaded, service.watcher.fallback
         response.headers["Cache-Control"] = "no-store"
-        if current is not None:
-            response.headers[VERSION_HEADER] = current.version
+        if loaded is not None:
+            response.headers.update(policy_headers(loaded))
         broken = {ref.version: reason for ref, reason in listing.broken.items()}
         broken |= service.watcher.broken
         return Policies(
-            loaded=current.version if current else None,
+            storage=service.store.storage.root,
+            loaded=loaded.policy.version if loaded else None,
+            source=loaded.source if loaded else None,
+            bundled=_summary(fallback.manifest) if fallback else None,
             total=len(listing.policies),
-            policies=[
-                PolicySummary(**PolicySummary.facts(manifest))
-                for manifest in listing.policies[: query.limit]
-            ],
+            policies=[_summary(manifest) for manifest in listing.policies[: query.limit]],
             broken=dict(sorted(broken.items())[: query.limit]),
         )
 
@@ -102,9 +108,9 @@ def status_routes(service: Service) -> APIRouter:
     @router.get("/health/ready", responses=problems(503), summary="Ready?")
     async def ready(response: Response) -> Health:
         """A policy is loaded and warm; 503 until then."""
-        version = service.loaded().policy.version
-        response.headers[VERSION_HEADER] = version
-        return Health(status="ready", policy=version)
+        loaded = service.loaded()
+        response.headers.update(policy_headers(loaded))
+        return Health(status="ready", policy=loaded.policy.version, source=loaded.source)
 
     @router.head("/", include_in_schema=False)
     @router.get("/", response_class=HTMLResponse, responses=problems(), summary="Watch it drive")

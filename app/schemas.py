@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.bundled import Source
 from training.environment import Pipeline
 from training.manifest import Manifest
 
@@ -46,6 +47,8 @@ class Actions(BaseModel):
     """For each observation: steering from -1 to 1, gas and brake from 0 to 1."""
     policy: str
     """Version of the policy that decided."""
+    source: Source
+    """Where that policy comes from."""
 
 
 class PolicySummary(BaseModel):
@@ -77,6 +80,8 @@ class PolicySummary(BaseModel):
 class LoadedPolicyFacts(PolicySummary):
     """The policy that is being served."""
 
+    source: Source
+    """Published in storage, or bundled with the service."""
     loaded_at: datetime
     """When this process began to serve it."""
     age_s: float
@@ -94,8 +99,14 @@ class Policies(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
+    storage: str
+    """The root that is looked in."""
     loaded: str | None
     """Version that is being served."""
+    source: Source | None
+    """Where that one comes from."""
+    bundled: PolicySummary | None
+    """What is served while storage has nothing; null where that is turned off."""
     total: int
     """Whole policies by their manifests, of which the newest are listed."""
     policies: list[PolicySummary]
@@ -110,6 +121,8 @@ class Health(BaseModel):
     status: Literal["alive", "ready"]
     policy: str | None = None
     """Version that is being served, of a process that is ready."""
+    source: Source | None = None
+    """Where that one comes from."""
 
 
 class CurveData(BaseModel):

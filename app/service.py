@@ -15,9 +15,12 @@ from app.renderer import NoCurveError, Renderer
 from app.settings import Settings
 from training.store import PolicyStore
 
-VERSION_HEADER = "Policy-Version"
-
 T = TypeVar("T")
+
+
+def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
+    """What every answer says that depends on a policy."""
+    return {"Policy-Version": loaded.policy.version, "Policy-Source": loaded.source}
 
 
 class Gate:

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
 
     storage: str | None = None
     """Where policies are published: a path, ``s3://…`` or ``gs://…``. None: see ``root``."""
+    bundled: bool = True
+    """Whether the bundled policy drives while storage has none; without it, nothing does."""
     poll_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 2.0
     """Seconds between two looks at ``latest.json``."""
     max_body_bytes: Annotated[int, Field(ge=64 * KIB, le=256 * MIB)] = 8 * MIB

@@ -179,12 +179,15 @@ def test_dockerfile_installs_exactly_the_requirements_but_ray() -> None:
 def test_upload_holds_the_code_and_neither_secrets_nor_results(
     workloads: list[Any], tmp_path: Path
 ) -> None:
-    kept = {"training/train.py", "app/main.py", "requirements.txt"}
+    kept = {"training/train.py", "app/main.py", "requirements.txt", ".gitignore"}
+    kept |= {f"app/bundled/{path.name}" for path in (ROOT / "app" / "bundled").iterdir()}
     left_out = {".env", ".env.local", ".git/config", ".venv/pyvenv.cfg", "results/run/model"}
     project = tmp_path / "project"
     for name in kept | left_out:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).touch()
+    # It is honoured as well.
+    (project / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
 
     for workload in workloads:
         assert {".env", ".venv", "results"} <= set(workload.excludes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +16,13 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from app.api import build_api
+from app.bundled import Source
 from app.films import FilmOrder
 from app.policy_watcher import PolicyWatcher
 from app.renderer import CurveEncoding
 from app.settings import Settings
+from tests.conftest import build_policy
+from training.policy import Policy
 from training.store import PolicyStore
 
 INTERVAL_S = 0.1
@@ -45,7 +49,7 @@ class FakeRenderer:
     """Takes orders down instead of filling them."""
 
     films: list[FilmOrder] = field(default_factory=list)
-    curves: list[tuple[str, str, CurveEncoding, int | None]] = field(default_factory=list)
+    curves: list[tuple[str, str, CurveEncoding, int | None, Source]] = field(default_factory=list)
     error: Exception | None = None
     gate: asyncio.Event | None = None
 
@@ -58,9 +62,14 @@ class FakeRenderer:
         return f"film {order.seed}".encode()
 
     async def curve(
-        self, run: str, trial: str, encoding: CurveEncoding, finetune_at: int | None
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source = "storage",
     ) -> bytes:
-        self.curves.append((run, trial, encoding, finetune_at))
+        self.curves.append((run, trial, encoding, finetune_at, source))
         if self.error is not None:
             raise self.error
         return f"curve {run}".encode()
@@ -125,7 +134,21 @@ def watcher(store: PolicyStore) -> Iterator[PolicyWatcher]:
 
 
 @pytest.fixture
-async def bench(
+def fallback() -> Policy:
+    """A policy that no store has."""
+    return build_policy(run="run-0")
+
+
+@pytest.fixture
+def falling_back(store: PolicyStore, fallback: Policy) -> Iterator[PolicyWatcher]:
+    """A watcher that has a fallback."""
+    watcher = PolicyWatcher(store, INTERVAL_S, retry_s=0.5, fallback=fallback)
+    yield watcher
+    watcher.stop()
+
+
+@asynccontextmanager
+async def open_bench(
     settings: Settings, store: PolicyStore, watcher: PolicyWatcher
 ) -> AsyncIterator[Bench]:
     renderer = FakeRenderer()
@@ -134,3 +157,21 @@ async def bench(
         transport=httpx.ASGITransport(api), base_url="http://car.test"
     ) as client:
         yield Bench(settings, store, watcher, renderer, api, client)
+
+
+@pytest.fixture
+async def bench(
+    settings: Settings, store: PolicyStore, watcher: PolicyWatcher
+) -> AsyncIterator[Bench]:
+    """One that has nothing to serve until something is published."""
+    async with open_bench(settings, store, watcher) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def bundled_bench(
+    settings: Settings, store: PolicyStore, falling_back: PolicyWatcher
+) -> AsyncIterator[Bench]:
+    """One whose watcher has a fallback."""
+    async with open_bench(settings, store, falling_back) as bench:
+        yield bench

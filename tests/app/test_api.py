@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from app.problems import PROBLEM_JSON
 from tests.app.conftest import Bench, is_problem
 from tests.conftest import PublishPolicy
-from training.store import PolicyStore
+from training.store import PolicyRef, PolicyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +84,27 @@ async def test_a_lifespan_starts_while_storage_is_away(
     async with bench.api.router.lifespan_context(bench.api):
         assert (await bench.client.get("/health/live")).status_code == 200
         is_problem(await bench.client.get("/health/ready"), 503, "no-policy")
+
+
+async def test_a_lifespan_whose_first_look_hangs_begins_with_the_bundled_policy(
+    bundled_bench: Bench, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest_ref, answering = PolicyStore.latest_ref, threading.Event()
+
+    def slow(store: PolicyStore) -> PolicyRef | None:
+        answering.wait(10)
+        return latest_ref(store)
+
+    monkeypatch.setattr(PolicyStore, "latest_ref", slow)
+    monkeypatch.setattr("app.api._FIRST_LOOK_S", 0.1)
+    ref = publish_policy(bundled_bench.store)
+    api, client = bundled_bench.api, bundled_bench.client
+    async with api.router.lifespan_context(api):
+        assert (await client.get("/health/ready")).json()["source"] == "bundled"
+        answering.set()
+        for _ in range(250):
+            ready = (await client.get("/health/ready")).json()
+            if ready["source"] == "storage":
+                break
+            await asyncio.sleep(0.02)
+    assert ready["policy"] == ref.version

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,23 @@ async def test_the_policy_must_be_the_one_ordered(
         await studio.film(order)
 
 
+async def test_the_bundled_policy_is_not_looked_for_in_storage(
+    studio: FilmStudio,
+    order: FilmOrder,
+    store: PolicyStore,
+    ref: PolicyRef,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.bundled.FOLDER", Path(store.storage.at(ref.folder)))
+    bundled = dataclasses.replace(order, source="bundled")
+    shown = await studio.film(order)
+    monkeypatch.setattr(PolicyStore, "fetch", lambda *_: 1 / 0)
+    assert await studio.film(bundled) == shown
+    assert studio.renders == 2
+    with pytest.raises(FilmPolicyError, match="not bundled any more with the weights"):
+        await studio.film(dataclasses.replace(bundled, digest="0" * 64))
+
+
 async def test_policies_are_fetched_once_and_a_few_kept(
     studio: FilmStudio,
     store: PolicyStore,
@@ -184,6 +202,7 @@ def test_the_etag_tells_orders_apart() -> None:
         "fps": 10,
         "width": 200,
         "encoding": "webp",
+        "source": "bundled",
     }
     others = [dataclasses.replace(order, **{name: value}) for name, value in changes.items()]
     etags = {film.etag for film in [order, *others]}

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-INGRESS = "app.api, app.service, app.policy_watcher, app.films, app.renderer, app.observations"
+INGRESS = (
+    "app.api, app.service, app.policy_watcher, app.bundled, app.films, app.renderer, "
+    "app.observations"
+)
 
 
 def loaded_by(modules: str) -> set[str]:

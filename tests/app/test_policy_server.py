@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Generator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
@@ -44,8 +46,8 @@ async def test_orders_are_passed_on() -> None:
     handle = Handle(b"picture")
     renderer: Renderer = RemoteRenderer(handle)
     assert await renderer.film(ORDER) == b"picture"
-    assert await renderer.curve("run", "trial", "svg", 3) == b"picture"
-    assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3)]
+    assert await renderer.curve("run", "trial", "svg", 3, "bundled") == b"picture"
+    assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3, "bundled")]
 
 
 @pytest.mark.parametrize("failure", [error("why") for error in RENDER_FAILURES])
@@ -98,3 +100,37 @@ async def test_health_is_the_watchers_and_not_storages(
         await server.check_health()
     with pytest.raises(RuntimeError, match="thread has ended"):
         await server.check_health()
+
+
+@pytest.mark.parametrize(("setting", "status"), [("1", 200), ("0", 503)])
+async def test_the_bundled_policy_is_served_unless_it_is_turned_off(
+    store: PolicyStore,
+    clean_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    status: int,
+) -> None:
+    monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
+    monkeypatch.setenv("CARRACING_BUNDLED", setting)
+    api = PolicyServer(Handle(b"")).__serve_build_asgi_app__()
+    async with (
+        api.router.lifespan_context(api),
+        httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://car.test") as client,
+    ):
+        response = await client.get("/health/ready")
+    assert response.status_code == status
+    assert response.headers.get("Policy-Source") == ("bundled" if status == 200 else None)
+
+
+def test_a_bundled_policy_that_is_not_whole_ends_the_replica(
+    store: PolicyStore,
+    clean_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
+    monkeypatch.setattr("app.bundled.FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        PolicyServer(Handle(b""))
+    monkeypatch.setenv("CARRACING_BUNDLED", "0")
+    PolicyServer(Handle(b""))

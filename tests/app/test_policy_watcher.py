@@ -35,13 +35,16 @@ def damage(store: PolicyStore, ref: PolicyRef) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class CountingStorage(Storage):
-    """Counts what is read, and can be away."""
+    """Counts what is read, can be away, and answers only while its lock is free."""
 
     reads: Counter[str] = dataclasses.field(default_factory=Counter)
     away: threading.Event = dataclasses.field(default_factory=threading.Event)
+    answering: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def read(self, relative: str) -> bytes:
         self.reads[relative] += 1
+        with self.answering:
+            pass
         if self.away.is_set():
             raise OSError("the bucket does not answer")
         return super().read(relative)
@@ -68,12 +71,12 @@ def test_waits_for_the_first_policy(
     watcher.start()
     assert watcher.wait_looked(5)
     assert not watcher.wait_ready(0)
-    assert [watcher.loaded, watcher.current, watcher.last_error] == [None, None, None]
+    assert [watcher.loaded, watcher.last_error] == [None, None]
     ref = publish_policy(store)
     assert watcher.wait_ready(5)
     assert watcher.loaded is not None
     assert watcher.loaded.ref == ref
-    assert watcher.current is watcher.loaded.policy
+    assert watcher.loaded.source == "storage"
 
 
 def test_acts_as_the_published_policy_does(
@@ -82,9 +85,11 @@ def test_acts_as_the_published_policy_does(
     ref = publish_policy(store)
     watcher.look()
     offline = Policy.from_published(store.fetch(ref))
-    assert watcher.current is not None
+    assert watcher.loaded is not None
     observations = pictures(3, 84, 84, 4)
-    np.testing.assert_array_equal(watcher.current.act(observations), offline.act(observations))
+    np.testing.assert_array_equal(
+        watcher.loaded.policy.act(observations), offline.act(observations)
+    )
 
 
 def test_an_unchanged_store_costs_one_small_read(
@@ -280,7 +285,7 @@ def test_weights_of_another_shape_are_broken(watcher: PolicyWatcher, store: Poli
     wider = dataclasses.replace(manifest.network, hidden=manifest.network.hidden + 1)
     store.publish(manifest.model_copy(update={"network": wider}), weights)
     watcher.look()
-    assert watcher.current is None
+    assert watcher.loaded is None
     assert "do not fit" in str(watcher.last_error)
 
 
@@ -295,3 +300,120 @@ def test_manifests_are_read_once(
         assert set(listing.broken) == {refs[0]}
     assert storage.reads[f"{refs[1].folder}/{MANIFEST_FILE}"] == 1
     assert storage.reads[f"{refs[0].folder}/{MANIFEST_FILE}"] == 3  # it may be repaired
+
+
+def served(watcher: PolicyWatcher) -> tuple[str, PolicyRef]:
+    """Where the served policy is from, and which it is."""
+    assert watcher.loaded is not None
+    return watcher.loaded.source, watcher.loaded.ref
+
+
+def ref_of(policy: Policy) -> PolicyRef:
+    return PolicyRef(run=policy.manifest.run, version=policy.version)
+
+
+def test_the_fallback_drives_until_a_policy_is_published(
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+) -> None:
+    assert not falling_back.wait_ready(0)
+    falling_back.start()
+    assert falling_back.wait_looked(5)
+    assert falling_back.wait_ready(0)
+    assert served(falling_back) == ("bundled", ref_of(fallback))
+    assert falling_back.last_error is None
+    ref = publish_policy(store)
+    eventually(lambda: served(falling_back) == ("storage", ref))
+
+
+def test_the_fallback_never_drives_where_storage_has_a_policy(
+    falling_back: PolicyWatcher,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    ref = publish_policy(store)
+    falling_back.start()
+    assert falling_back.wait_looked(5)
+    falling_back.fall_back()
+    assert served(falling_back) == ("storage", ref)
+    assert "bundled" not in caplog.text
+
+
+def test_what_storage_had_is_served_on_when_it_is_gone(
+    falling_back: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    ref = publish_policy(store)
+    falling_back.look()
+    Path(store.storage.at(LATEST_FILE)).unlink()
+    store.storage.delete_folder("runs")
+    falling_back.look()
+    falling_back.fall_back()
+    assert served(falling_back) == ("storage", ref)
+
+
+def test_a_broken_policy_is_told_while_the_fallback_drives(
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+) -> None:
+    bad = publish_policy(store)
+    damage(store, bad)
+    falling_back.start()
+    assert falling_back.wait_looked(5)
+    assert served(falling_back) == ("bundled", ref_of(fallback))
+    assert "sha256" in str(falling_back.last_error)
+    assert list(falling_back.broken) == [bad.version]
+    damage(store, bad)  # the bit flips back
+    eventually(lambda: served(falling_back) == ("storage", bad))
+    assert falling_back.last_error is None
+
+
+def test_the_fallback_drives_while_storage_is_away(
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    store: PolicyStore,
+    storage: CountingStorage,
+    publish_policy: PublishPolicy,
+) -> None:
+    ref = publish_policy(store)
+    storage.away.set()
+    falling_back.start()
+    assert falling_back.wait_looked(5)
+    assert served(falling_back) == ("bundled", ref_of(fallback))
+    assert "storage is away" in str(falling_back.last_error)
+    storage.away.clear()
+    eventually(lambda: served(falling_back) == ("storage", ref))
+
+
+def test_the_fallback_drives_while_the_first_look_hangs(
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    store: PolicyStore,
+    storage: CountingStorage,
+    publish_policy: PublishPolicy,
+) -> None:
+    ref = publish_policy(store)
+    with storage.answering:
+        falling_back.start()
+        assert not falling_back.wait_looked(0.1)
+        assert falling_back.loaded is None
+        falling_back.fall_back()
+        assert served(falling_back) == ("bundled", ref_of(fallback))
+        assert "not answered yet" in str(falling_back.last_error)
+    eventually(lambda: served(falling_back) == ("storage", ref))
+    assert falling_back.wait_looked(5)
+    assert falling_back.last_error is None
+
+
+def test_the_fallback_itself_may_be_published(
+    falling_back: PolicyWatcher, fallback: Policy, store: PolicyStore
+) -> None:
+    falling_back.fall_back()
+    ref = store.publish(fallback.manifest, weights_to_bytes(build_actor()))
+    falling_back.look()
+    assert served(falling_back) == ("storage", ref)

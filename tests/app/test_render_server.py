@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from app.renderer import CurveEncoding, NoCurveError
 from app.settings import SettingsError
 from tests.conftest import PublishPolicy
 from training.progress import ProgressRow, write_progress
-from training.store import PolicyStore, progress_file
+from training.store import PROGRESS_FILE, PolicyStore, progress_file
 
 pytestmark = pytest.mark.anyio
 
@@ -89,6 +90,20 @@ async def test_a_curve_grows_with_its_table_and_is_drawn_once(
     assert await server.curve("run-a", "trial-1", "png", None) is short
     store.storage.write(progress_file("run-a"), table(9))
     assert await server.curve("run-a", "trial-1", "png", None) != short
+
+
+async def test_the_bundled_curve_is_not_storages(
+    server: RenderServer, store: PolicyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.bundled.FOLDER", tmp_path)
+    store.storage.write(progress_file("run-a"), table(6))
+    failure = await server.curve("run-a", "trial-1", "json", None, "bundled")
+    assert isinstance(failure, NoCurveError)
+    assert "bundled" in str(failure)
+    (tmp_path / PROGRESS_FILE).write_bytes(table(3))
+    content = await server.curve("run-a", "trial-1", "json", None, "bundled")
+    assert isinstance(content, bytes)
+    assert json.loads(content)["iteration"] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"a,b\n1,2\n", b"\xff\xff", table(0)])

@@ -57,6 +57,7 @@ async def test_json_and_npy_agree(bench: Bench, ref: PolicyRef) -> None:
     assert response.json() == {
         "actions": (await act(bench, observation)).astype(float).tolist(),
         "policy": ref.version,
+        "source": "storage",
     }
 
 
@@ -148,6 +149,17 @@ async def test_one_json_body_is_read_at_a_time(
     )
     assert {answer.status_code for answer in answers} == {200}
     assert list(most.values()) == [1, 2]
+
+
+async def test_the_bundled_policy_acts(bundled_bench: Bench, fallback: Policy) -> None:
+    await bundled_bench.ready()
+    observations = pictures(2, 84, 84, 4)
+    np.testing.assert_array_equal(
+        await act(bundled_bench, observations), fallback.act(observations)
+    )
+    response = await bundled_bench.client.post("/act", content=npy(observations), headers=NPY)
+    assert response.json()["policy"] == fallback.version
+    assert response.json()["source"] == response.headers["Policy-Source"] == "bundled"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from app.renderer import NoCurveError
 from app.settings import Settings
 from tests.app.conftest import Bench, FakeRenderer, is_problem
 from tests.conftest import PublishPolicy
+from training.policy import Policy
 from training.store import PolicyRef, PolicyStore
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +33,7 @@ async def test_the_default_film(bench: Bench, ref: PolicyRef) -> None:
     assert response.headers["Policy-Version"] == ref.version
     assert response.headers["Cache-Control"] == "no-cache"
     digest = bench.store.fetch(ref).manifest.digest
-    order = FilmOrder("run-b", ref.version, digest, 0, 1, 1000, 25, 300, "gif")
+    order = FilmOrder("run-b", ref.version, digest, 0, 1, 1000, 25, 300, "gif", "storage")
     assert bench.renderer.films == [order]
     assert response.headers["ETag"] == order.etag
 
@@ -175,7 +176,7 @@ async def test_the_curve_of_the_policys_trial(bench: Bench, ref: PolicyRef, path
     assert response.content == b"curve run-b"
     assert response.headers["Content-Type"] == CURVES[path]
     assert response.headers["Policy-Version"] == ref.version
-    assert bench.renderer.curves == [("run-b", "trial-1", path.rpartition(".")[2], 500)]
+    assert bench.renderer.curves == [("run-b", "trial-1", path.rpartition(".")[2], 500, "storage")]
     known = {"If-None-Match": response.headers["ETag"]}
     assert (await bench.client.get(path, headers=known)).status_code == 304
 
@@ -198,3 +199,30 @@ async def test_curves_out_of_bounds(bench: Bench, ref: PolicyRef, query: str) ->
 @pytest.mark.parametrize("path", ["/gif", "/webp", *CURVES])
 async def test_without_a_policy(bench: Bench, path: str) -> None:
     is_problem(await bench.client.get(path), 503, "no-policy")
+
+
+async def test_pictures_of_the_bundled_policy(
+    bundled_bench: Bench, fallback: Policy, publish_policy: PublishPolicy
+) -> None:
+    await bundled_bench.ready()
+    client, renderer = bundled_bench.client, bundled_bench.renderer
+    film = await client.get("/gif")
+    assert film.headers["Policy-Source"] == "bundled"
+    manifest = fallback.manifest
+    order = FilmOrder(manifest.run, manifest.version, manifest.digest, source="bundled")
+    assert renderer.films == [order]
+    assert film.headers["ETag"] == order.etag
+    curve = await client.get("/curve.json")
+    assert curve.headers["Policy-Source"] == "bundled"
+    assert renderer.curves == [("run-0", "trial-1", "json", None, "bundled")]
+
+    publish_policy(bundled_bench.store, run="run-b")
+    known = {"If-None-Match": film.headers["ETag"]}
+    for _ in range(250):
+        response = await client.head("/gif", headers=known)
+        if response.status_code == 200:
+            break
+        await asyncio.sleep(0.02)
+    assert response.headers["Policy-Source"] == "storage"
+    await client.get("/curve.json")
+    assert renderer.curves[1:] == [("run-b", "trial-1", "json", None, "storage")]

@@ -11,6 +11,7 @@ import pytest
 from tests.app.conftest import Bench, is_problem
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.policy import Policy
 from training.store import Listing, PolicyStore
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +25,7 @@ async def test_the_served_policy(bench: Bench, publish_policy: PublishPolicy) ->
     facts = response.json()
     manifest = bench.store.fetch(ref).manifest
     assert facts["version"] == ref.version
+    assert facts["source"] == response.headers["Policy-Source"] == "storage"
     assert (facts["iteration"], facts["phase"], facts["mean_return"]) == (7, "stabilize", 12.5)
     assert facts["digest"] == manifest.digest
     assert facts["observation_shape"] == [84, 84, 4]
@@ -44,12 +46,41 @@ async def test_readiness_is_not_liveness(bench: Bench, publish_policy: PublishPo
     await bench.ready()
     ready = await bench.client.get("/health/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ready", "policy": ref.version}
+    assert ready.json() == {"status": "ready", "policy": ref.version, "source": "storage"}
+
+
+async def test_the_bundled_policy_is_named_as_such(
+    bundled_bench: Bench, fallback: Policy, publish_policy: PublishPolicy
+) -> None:
+    client = bundled_bench.client
+    is_problem(await client.get("/health/ready"), 503, "no-policy")
+    bad = publish_policy(bundled_bench.store)
+    bundled_bench.store.storage.write(f"{bad.folder}/{WEIGHTS_FILE}", b"torn")
+    await bundled_bench.ready()
+    ready = await client.get("/health/ready")
+    assert ready.json() == {"status": "ready", "policy": fallback.version, "source": "bundled"}
+    assert ready.headers["Policy-Source"] == "bundled"
+    facts = (await client.get("/policy")).json()
+    assert (facts["version"], facts["source"]) == (fallback.version, "bundled")
+    assert "4 bytes" in facts["last_error"]
+    body = (await client.get("/policies")).json()
+    assert (body["loaded"], body["source"]) == (fallback.version, "bundled")
+    assert body["bundled"]["digest"] == fallback.manifest.digest
+    assert fallback.version not in [policy["version"] for policy in body["policies"]]
+    assert set(body["broken"]) == {bad.version}
 
 
 async def test_what_storage_holds(bench: Bench, publish_policy: PublishPolicy) -> None:
     empty = (await bench.client.get("/policies")).json()
-    assert empty == {"loaded": None, "total": 0, "policies": [], "broken": {}}
+    assert empty == {
+        "storage": bench.store.storage.root,
+        "loaded": None,
+        "source": None,
+        "bundled": None,
+        "total": 0,
+        "policies": [],
+        "broken": {},
+    }
 
 
 async def test_policies_are_listed_newest_first(

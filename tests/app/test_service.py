@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.bundled import read_bundled
 from tests.app.conftest import NPY, is_problem, npy, pictures
 from tests.app.test_render_server import table
 from tests.conftest import build_actor, build_manifest
@@ -121,7 +122,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def unpublished(service: Running) -> dict[str, httpx.Response]:
     """What the service answered before anything was published."""
-    paths = ("/gif", "/webp", "/curve.png", "/curve.svg", "/curve.json", "/policy", "/health/ready")
+    paths = ("/gif?max_steps=50", "/curve.json", "/policy", "/health/ready")
     answers = {path: service.client.get(path) for path in paths}
     answers["/act"] = service.act()
     for path in ("/", "/health/live", "/policies", "/openapi.json", "/nowhere"):
@@ -134,27 +135,30 @@ def published(service: Running, unpublished: dict[str, httpx.Response]) -> Polic
     """A policy with a curve, which the service has taken up."""
     ref = publish(service.store)
     service.store.storage.write(progress_file(ref.run), table(8))
-    began = time.monotonic()
-    while service.client.get("/health/ready").status_code != 200:
-        assert time.monotonic() - began < 10
-        time.sleep(0.1)
+    service.wait_for(ref)
     return ref
 
 
-def test_unpublished_is_alive_and_not_ready(
+def test_unpublished_the_bundled_policy_drives(
     service: Running, unpublished: dict[str, httpx.Response]
 ) -> None:
-    for path in ("/", "/health/live", "/policies", "/openapi.json"):
+    for path in ("/", "/health/live", "/openapi.json"):
         assert unpublished.pop(path).status_code == 200
     is_problem(unpublished.pop("/nowhere"), 404)
-    for response in unpublished.values():
-        assert service.store.storage.root in is_problem(response, 503, "no-policy")["detail"]
+    assert unpublished["/policies"].json()["storage"] == service.store.storage.root
+    manifest = read_bundled().manifest
+    for path, response in unpublished.items():
+        assert response.status_code == 200, path
+        assert response.headers["Policy-Version"] == manifest.version
+        assert response.headers["Policy-Source"] == "bundled"
+    assert unpublished["/curve.json"].json()["trial"] == manifest.trial
 
 
 def test_acts_as_offline(service: Running, published: PolicyRef) -> None:
     response = service.act()
     assert response.status_code == 200
     assert response.json()["policy"] == response.headers["Policy-Version"] == published.version
+    assert response.json()["source"] == response.headers["Policy-Source"] == "storage"
     offline = Policy.from_published(service.store.fetch(published)).act(BODY[None])
     np.testing.assert_allclose(response.json()["actions"], offline, atol=1e-6)
 

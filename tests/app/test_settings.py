@@ -13,14 +13,17 @@ def test_defaults_need_no_environment() -> None:
     assert settings.poll_interval_s == 2
     assert settings.max_body_bytes == 8 * 1024 * 1024
     assert settings.root == choose_root()
+    assert settings.bundled
 
 
 def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARRACING_STORAGE", "s3://bucket/cars")
     monkeypatch.setenv("CARRACING_FILM_MAX_EPISODES", "2")
+    monkeypatch.setenv("CARRACING_BUNDLED", "0")
     settings = load_settings()
     assert settings.root == "s3://bucket/cars"
     assert settings.film_max_episodes == 2
+    assert not settings.bundled
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +35,11 @@ def test_unsafe_settings_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CARRACING_MAX_BATCH", "0")
     monkeypatch.setenv("CARRACING_POLL_INTERVAL_S", "soon")
     monkeypatch.setenv("CARRACING_FILM_MAX_STEPS", "1001")
+    monkeypatch.setenv("CARRACING_BUNDLED", "maybe")
     with pytest.raises(SettingsError) as caught:
         load_settings()
     message = str(caught.value)
     assert "CARRACING_MAX_BATCH='0': Input should be greater than or equal to 1" in message
     assert "CARRACING_POLL_INTERVAL_S='soon'" in message
+    assert "CARRACING_BUNDLED='maybe': Input should be a valid boolean" in message
     assert "CARRACING_FILM_MAX_STEPS='1001': Input should be less than or equal to 1000" in message
