@@ -107,6 +107,8 @@ class Recipe:
     critic: Annotated[CriticKind, tyro.conf.Suppress] = "separate"
     initialization: Annotated[Initialization, tyro.conf.Suppress] = "default"
     coaching: Annotated[Coaching, tyro.conf.Suppress] = field(default_factory=Coaching)
+    finetune_coaching: Annotated[Coaching, tyro.conf.Suppress] = field(default_factory=Coaching)
+    """Coaching of the stabilizing phase."""
     action_mapping: Annotated[ActionMapping, tyro.conf.Suppress] = "clip_unit_to_bounds"
     action_filter: Annotated[ActionFilter, tyro.conf.Suppress] = field(
         default_factory=lambda: ActionFilter(smooth_alpha=0.2, steer_deadzone=0.05, steer_clip=0.8)
@@ -149,6 +151,10 @@ class Recipe:
     def phase(self, iteration: int) -> str:
         """The phase that trains iteration ``iteration`` (counted from 1)."""
         return "explore" if iteration <= self.finetune_at else "stabilize"
+
+    def coaching_in(self, iteration: int) -> Coaching:
+        """The coaching of that iteration (counted from 1)."""
+        return self.coaching if self.phase(iteration) == "explore" else self.finetune_coaching
 
     def annealing(self, iteration: int) -> float:
         """The factor on learning rate and entropy coefficient in that iteration (from 1 on)."""
@@ -200,16 +206,16 @@ _PUBLISHED = Recipe()
 RECIPES: dict[str, Recipe] = {
     "published": _PUBLISHED,
     "swift": Recipe(
-        max_iters=320,
+        max_iters=360,
         finetune_at=240,
         num_samples=1,
         lr=7e-4,
         entropy_coeff=0.003,
-        finetune_lr=3e-4,
-        finetune_entropy=0.001,
+        finetune_lr=4.5e-4,
+        finetune_entropy=0.0015,
         finetune_clip=0.1,
         anneal_to=0.02,
-        gamma=0.99,
+        gamma=0.98,
         train_batch_size_per_learner=2048,
         minibatch_size=256,
         num_epochs=4,
@@ -217,7 +223,7 @@ RECIPES: dict[str, Recipe] = {
         num_env_runners=2,
         num_envs_per_env_runner=8,
         checkpoint_every=20,
-        pipeline=Pipeline(reward_scale=0.03),
+        pipeline=Pipeline(reward_scale=0.05),
         network=NetworkShape(
             convolutions=(ConvLayer(16, 8, 4), ConvLayer(32, 4, 2), ConvLayer(32, 3, 1)),
             padding="valid",
@@ -226,6 +232,7 @@ RECIPES: dict[str, Recipe] = {
         critic="shared",
         initialization="orthogonal",
         coaching=Coaching(gap=20.0, patience=100, endless=True),
+        finetune_coaching=Coaching(gap=300.0, lost=1000.0, patience=100, endless=True),
         action_mapping="steering_and_pedal",
         action_filter=ActionFilter(),
         search={},

@@ -1,4 +1,4 @@
-"""Explore → stabilize: the switch of learning rate, entropy bonus and clip range."""
+"""Explore → stabilize: the switch of learning rate, entropy bonus, clip range and coaching."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from training.coaching import Coaching
 from training.learner import Coefficients, DrivingLearner
 from training.recipe import Recipe
 
@@ -41,6 +43,17 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         )
         if self._recipe.phase(1) == "stabilize":
             self._use(algorithm, self.coefficients(1))
+            self._coach(algorithm.env_runner_group, 1)
+
+    def on_checkpoint_loaded(self, *, algorithm: Algorithm, **_: Any) -> None:
+        """Coach as the phase asks that the checkpoint is in; its learner knows its coefficients."""
+        self._coach(algorithm.env_runner_group, algorithm.iteration + 1)
+
+    def on_env_runners_recreated(
+        self, *, algorithm: Algorithm, env_runner_group: EnvRunnerGroup, **_: Any
+    ) -> None:
+        """Coach those that replace lost ones."""
+        self._coach(env_runner_group, algorithm.iteration + 1)
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **_: Any) -> None:
         """Report what was in force, then switch if this was the last exploring iteration."""
@@ -55,6 +68,8 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         following = self.coefficients(iteration + 1)
         if following != self.coefficients(iteration):
             self._use(algorithm, following)
+        if self._recipe.coaching_in(iteration + 1) != self._recipe.coaching_in(iteration):
+            self._coach(algorithm.env_runner_group, iteration + 1)
 
     def coefficients(self, iteration: int) -> Coefficients:
         """What is in force in iteration ``iteration`` (counted from 1)."""
@@ -71,8 +86,20 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
             phase, lr=factor * phase.lr, entropy_coeff=factor * phase.entropy_coeff
         )
 
+    def _coach(self, env_runners: EnvRunnerGroup, iteration: int) -> None:
+        env_runners.foreach_env_runner(
+            partial(coach_environments, coaching=self._recipe.coaching_in(iteration))
+        )
+
     @staticmethod
     def _use(algorithm: Algorithm, coefficients: Coefficients) -> None:
         algorithm.learner_group.foreach_learner(
             partial(DrivingLearner.use, coefficients=coefficients)
         )
+
+
+def coach_environments(env_runner: Any, *, coaching: Coaching) -> None:
+    """Train by these rules from now on, in all environments of an env runner."""
+    if env_runner.env is not None:
+        for env in env_runner.env.unwrapped.envs:
+            env.set_wrapper_attr("coaching", coaching, force=False)

@@ -78,6 +78,27 @@ def test_an_episode_without_new_tiles_runs_out_of_patience() -> None:
     assert info[SCORE] == pytest.approx(10 - 4 * 0.1)
 
 
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((True, False, False), -0.1 - 500),
+        ((True, False, True), -0.1),
+        ((False, True, False), -0.1),
+    ],
+)
+def test_an_episode_that_is_lost_costs_points_and_no_other(
+    ends: tuple[bool, bool, bool], expected: float
+) -> None:
+    track, env = start(Coaching(lost=500.0))
+    track.ends = ends
+    assert rewards(env, []) == [pytest.approx(expected)]
+
+
+def test_running_out_of_patience_is_a_loss() -> None:
+    _, env = start(Coaching(lost=500.0, patience=8))
+    assert rewards(env, [0], [], []) == pytest.approx([9.9, -0.1, -500.1])
+
+
 def test_a_new_tile_restores_patience() -> None:
     _, env = start(Coaching(patience=12))
     assert not any(env.step(action)[2] for action in ([0], [], [], [1], [], [], [2], [], []))
@@ -154,7 +175,7 @@ def test_on_the_real_track_driving_straight_on_leaves_a_gap() -> None:
     assert penalties == pytest.approx(20.0 * gaps, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gap", "patience"])
+@pytest.mark.parametrize("name", ["gap", "lost", "patience"])
 def test_negative_numbers_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1; it must not be negative"):
         Coaching(**{name: -1})  # type: ignore[arg-type]

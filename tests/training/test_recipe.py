@@ -113,7 +113,7 @@ def test_a_recipe_may_stabilize_from_the_start_or_never() -> None:
 
 def test_the_published_recipe_is_not_annealed_nor_coached() -> None:
     assert [Recipe().annealing(iteration) for iteration in (1, 500, 1000)] == [1, 1, 1]
-    assert Recipe().coaching == Coaching()
+    assert Recipe().coaching == Recipe().finetune_coaching == Coaching()
 
 
 def test_annealing_falls_linearly_over_a_trial() -> None:

@@ -13,6 +13,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
+from training.coaching import Coaching
 from training.learner import DrivingLearner
 from training.ppo import build_config
 from training.recipe import Recipe
@@ -203,6 +204,38 @@ def test_learning_rate_and_entropy_bonus_are_annealed_within_and_across_phases(
         phase = exploring(recipe) if iteration <= 2 else stabilizing(recipe)
         assert (lr / factor, entropy / factor, clip) == phase
     assert recipe.annealing(3) < recipe.annealing(2) < recipe.annealing(1) == 1
+
+
+def coaching_of(algorithm: Any) -> Coaching:
+    (env,) = algorithm.env_runner.env.unwrapped.envs
+    coaching = env.get_wrapper_attr("coaching")
+    assert isinstance(coaching, Coaching)
+    return coaching
+
+
+def test_environments_are_coached_as_the_phase_asks_also_after_a_restore(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(
+        tiny_recipe, coaching=Coaching(gap=3.0), finetune_coaching=Coaching(gap=200.0, lost=500.0)
+    )
+    algorithm = build(recipe)
+    try:
+        coached = []
+        for _ in range(3):
+            coached.append(coaching_of(algorithm))
+            algorithm.train()
+        algorithm.save_to_path(str(tmp_path))
+    finally:
+        algorithm.stop()
+    assert coached == [recipe.coaching, recipe.coaching, recipe.finetune_coaching]
+    restored = build(recipe)
+    try:
+        assert coaching_of(restored) == recipe.coaching
+        restored.restore(str(tmp_path))
+        assert coaching_of(restored) == recipe.finetune_coaching
+    finally:
+        restored.stop()
 
 
 def test_coefficients_are_read_from_where_the_update_reads_them(
