@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -35,7 +36,10 @@ def test_its_table_is_of_its_trial() -> None:
 
 def test_its_score_is_its_own() -> None:
     report = json.loads((FOLDER / "score.json").read_bytes())
-    assert report["policy"] == read_bundled().manifest.version
+    manifest = read_bundled().manifest
+    assert (report["policy"], report["sha256"]) == (manifest.version, manifest.digest)
+    assert report["comparable"]
+    assert report["mean"] == pytest.approx(fmean(e["score"] for e in report["episodes"]))
 
 
 def test_what_is_not_whole_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

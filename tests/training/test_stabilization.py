@@ -18,6 +18,7 @@ from training.learner import DrivingLearner
 from training.ppo import build_config
 from training.recipe import Recipe
 from training.resources import Resources
+from training.stabilization import StabilizationCallback, coach_environments
 
 LOCAL = Resources(
     num_env_runners=0,
@@ -233,6 +234,12 @@ def test_environments_are_coached_as_the_phase_asks_also_after_a_restore(
     try:
         assert coaching_of(restored) == recipe.coaching
         restored.restore(str(tmp_path))
+        assert coaching_of(restored) == recipe.finetune_coaching
+        # As RLlib tells when it has put a new env runner in a lost one's place.
+        coach_environments(restored.env_runner, coaching=recipe.coaching)
+        StabilizationCallback(recipe).on_env_runners_recreated(
+            algorithm=restored, env_runner_group=restored.env_runner_group
+        )
         assert coaching_of(restored) == recipe.finetune_coaching
     finally:
         restored.stop()

@@ -49,7 +49,9 @@ def searching_recipe(tiny_recipe: Recipe) -> Recipe:
         train_batch_size_per_learner=300,  # an episode ends in every iteration
         minibatch_size=100,
         max_iters=3,
-        asha=Asha(grace_period=1, reduction_factor=2),
+        # Before the second iteration all have the same weights, and so the same return; and only a
+        # return that is among the best quarter so far goes on.
+        asha=Asha(grace_period=2, reduction_factor=4),
         search={
             "lr": LogUniform(1e-5, 1e-3),
             "train_batch_size_per_learner": Choice((300, 350)),
