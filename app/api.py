@@ -18,7 +18,8 @@ from app.service import Service
 from app.settings import Settings
 from training.store import PolicyStore
 
-_FIRST_LOOK_S = 10.0
+_FIRST_LOOK_S = 20.0
+"""How long storage may be away at the start before the fallback drives."""
 
 _ABOUT = """\
 Drives CarRacing-v3 from pixels with the newest policy that training has published, and until there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import torch
@@ -18,7 +19,10 @@ from app.logs import route_logs
 from app.policy_watcher import PolicyWatcher
 from app.renderer import RENDER_FAILURES, CurveEncoding, RenderFailure
 from app.settings import load_settings
-from training.store import PolicyStore
+from training.policy import Policy
+from training.store import BrokenPolicyError, PolicyStore
+
+logger = logging.getLogger(__name__)
 
 
 class RemoteRenderer:
@@ -59,10 +63,18 @@ class RemoteRenderer:
         return answer
 
 
+def _fallback() -> Policy | None:
+    try:
+        return load_bundled()
+    except (BrokenPolicyError, OSError) as error:
+        logger.warning("the bundled policy cannot be used: %s", error)
+        return None
+
+
 class PolicyServer:
     """Answers HTTP in its replica's process. Storage is not touched here: the API's lifespan does.
 
-    A bundled policy that is not whole ends the replica, as settings do that are refused.
+    A bundled policy that is not whole is logged and done without: storage may have a good one.
     """
 
     def __init__(self, renderer: DeploymentHandle) -> None:
@@ -75,7 +87,7 @@ class PolicyServer:
         self._watcher = PolicyWatcher(
             self._store,
             settings.poll_interval_s,
-            fallback=load_bundled() if settings.bundled else None,
+            fallback=_fallback() if settings.bundled else None,
         )
         self._renderer = RemoteRenderer(renderer)
 

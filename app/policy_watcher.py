@@ -36,8 +36,8 @@ class PolicyWatcher:
     served instead. Storage that is away changes nothing. Both are tried again every ``retry_s``
     (storage every ``interval_s``), since a policy may be repaired in its place.
 
-    A fallback is served once the first look or :meth:`fall_back` has found nothing else, until
-    storage has a whole policy.
+    A fallback is served once a look has found nothing else, or :meth:`fall_back` was called before
+    storage could be read, until storage has a whole policy.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PolicyWatcher:
     @property
     def last_error(self) -> str | None:
         """Why the newest policy is not the one that is served; None while it is."""
-        if self._fallen_back is not None and not self._looked.is_set():
+        if self._away is None and self._fallen_back is not None and not self._looked.is_set():
             return f"storage has not answered yet ({self._store.storage.root})"
         return self._away or self._fault
 
@@ -104,7 +104,11 @@ class PolicyWatcher:
         return self._ready.wait(timeout_s)
 
     def wait_looked(self, timeout_s: float | None = None) -> bool:
-        """Wait until storage was looked at once, whatever was found; whether it was."""
+        """Wait until storage was looked at once; whether it was.
+
+        Whatever was found, and if nothing can be: only where there is a fallback does storage that
+        is away not count, since what it holds would be missed.
+        """
         return self._looked.wait(timeout_s)
 
     def fall_back(self) -> None:
@@ -135,8 +139,10 @@ class PolicyWatcher:
             elif away is not None and self._away is None:
                 logger.warning("%s; what is loaded is served", away)
             self._away = away
-            self.fall_back()
-            self._looked.set()
+            if away is None:
+                self.fall_back()
+            if away is None or self.fallback is None:
+                self._looked.set()
             self._stop.wait(self._interval_s)
 
     def look(self) -> None:

@@ -10,8 +10,7 @@ its settings, some seconds after the command was given, to the one at which a po
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
@@ -19,7 +18,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from training.parallel_rollout import drive_seeds
+from training.parallel_rollout import available_cores, drive_seeds
 from training.policy import Policy
 from training.rollout import drive
 from training.run import SETTINGS_FILE
@@ -42,7 +41,7 @@ class Options:
     """The run."""
     score: float = 900.0
     """Mean score to reach."""
-    workers: int = os.cpu_count() or 1
+    workers: int = field(default_factory=available_cores)
     """Processes that drive."""
 
 
@@ -61,6 +60,8 @@ def report(options: Options) -> None:
         key=lambda policy: policy.manifest.iteration,
     ):
         manifest = policy.manifest
+        if manifest.created_at < started:
+            continue  # of an earlier run of that name
         minutes = (manifest.created_at - started).total_seconds() / 60
         trial = fmean(drive(policy, seed, simulator="fast").score for seed in _TRIAL_TRACKS)
         line = f"| {policy.version} | {minutes:.1f} | {manifest.env_steps:,} | {trial:.1f} |"

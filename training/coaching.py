@@ -18,14 +18,16 @@ SCORE = "score"
 """Key in ``info`` at an episode's end: the simulator's own return, unshaped and unscaled."""
 
 _REACH = 40
-"""Tiles ahead of the last one in which the car is looked for: 40 are 140 units of road, more than
-a decision's drive."""
+"""Tiles ahead of the furthest one among which a new one is progress: 140 units of road. Further
+ahead it may be road that passes close by, until two neighbours say that the car drives there."""
 
 
 @dataclass(frozen=True)
 class Coaching:
     """The numbers of it; the defaults change nothing."""
 
+    skipped_tile: float = 0.0
+    """Points taken for each tile that the car drove past without touching it."""
     gap: float = 0.0
     """Points taken for each gap that the car leaves: tiles that it drove past without touching one.
     Whether one or ten, the lap cannot be completed any more."""
@@ -39,7 +41,7 @@ class Coaching:
 
     def __post_init__(self) -> None:
         """Refuse negative numbers with a ValueError that names them."""
-        for name in ("gap", "lost", "patience"):
+        for name in ("skipped_tile", "gap", "lost", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 
@@ -69,7 +71,7 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         simulator: Any = self.unwrapped
         self._score = 0.0
         self._visited = simulator.tile_visited_count
-        self._furthest = _last_visited(simulator.road, 0)
+        self._furthest = _furthest_visited(simulator.road, 0)
         self._waited = 0
         return result
 
@@ -82,8 +84,8 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         if simulator.tile_visited_count != self._visited:  # type: ignore[attr-defined]
             self._visited = simulator.tile_visited_count  # type: ignore[attr-defined]
             self._waited = 0
-            if self._left_gap(simulator):
-                reward = float(reward) - coaching.gap
+            if skipped := self._skipped(simulator):
+                reward = float(reward) - coaching.gap - coaching.skipped_tile * skipped
         lap_finished = info.get("lap_finished", False)
         if coaching.patience and self._waited >= coaching.patience and not truncated:
             terminated = True
@@ -95,13 +97,19 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
             info = {**info, SCORE: self._score}
         return observation, float(reward), terminated, truncated, info
 
-    def _left_gap(self, simulator: Any) -> bool:
-        """Whether a tile between the furthest one so far and the furthest now was not touched."""
-        before, self._furthest = self._furthest, _last_visited(simulator.road, self._furthest)
-        return any(not tile.road_visited for tile in simulator.road[before : self._furthest])
+    def _skipped(self, simulator: Any) -> int:
+        """Tiles between the furthest one so far and the furthest now that were not touched."""
+        before, self._furthest = self._furthest, _furthest_visited(simulator.road, self._furthest)
+        return sum(not tile.road_visited for tile in simulator.road[before : self._furthest])
 
 
-def _last_visited(road: Sequence[Any], start: int) -> int:
-    """Index of the last visited tile within reach of ``start``, which it is itself if none is."""
-    ahead = range(min(start + _REACH, len(road)) - 1, start, -1)
-    return next((index for index in ahead if road[index].road_visited), start)
+def _furthest_visited(road: Sequence[Any], start: int) -> int:
+    """Index of the tile to which the car has come from ``start`` on, itself if it has not moved."""
+    for index in range(min(start + _REACH, len(road)) - 1, start, -1):
+        if road[index].road_visited:
+            return index
+    # Half the road ahead: what is behind the car lies at the end of the list.
+    for index in range(min(start + len(road) // 2, len(road)) - 1, start + _REACH, -1):
+        if road[index].road_visited and road[index - 1].road_visited:
+            return index
+    return start

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,7 +29,7 @@ from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.curve import CurveFormat, draw_curve, pick_trial
 from training.evaluate_options import EvaluateOptions
 from training.film import Film, FilmFormat
-from training.parallel_rollout import WorkerDiedError, drive_seeds
+from training.parallel_rollout import WorkerDiedError, available_cores, drive_seeds
 from training.policy import Policy
 from training.progress import ProgressError, read_progress
 from training.provenance import provenance
@@ -118,7 +117,7 @@ def score(policy: Policy, options: EvaluateOptions) -> Scoreboard:
         episodes = drive_seeds(
             policy,
             seeds,
-            workers=options.workers or os.cpu_count() or 1,
+            workers=options.workers or available_cores(),
             on_episode=lambda _: bar.update(),
         )
     board = Scoreboard(episodes)

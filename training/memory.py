@@ -8,6 +8,7 @@ import platform
 # Numbers of mallopt(3), from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _LARGE = 1 << 30
+_LARGEST_ONCE = 1 << 25
 _PAD = 1 << 28
 
 
@@ -21,5 +22,7 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LARGE), (_TOP_PAD, _PAD))
-    return all(mallopt(name, value) == 1 for name, value in settings)
+    # glibc before 2.35 takes no larger threshold than 32 MiB.
+    threshold = mallopt(_MMAP_THRESHOLD, _LARGE) or mallopt(_MMAP_THRESHOLD, _LARGEST_ONCE)
+    trim, pad = mallopt(_TRIM_THRESHOLD, _LARGE), mallopt(_TOP_PAD, _PAD)
+    return bool(threshold and trim and pad)

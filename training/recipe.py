@@ -141,6 +141,11 @@ class Recipe:
         for name in ("entropy_coeff", "finetune_entropy", "finetune_at"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.num_samples > 1 and not self.search:
+            raise ValueError(
+                f"num_samples is {self.num_samples}, but this recipe searches nothing: "
+                "all trials would be the same; it must be 1"
+            )
         if self.minibatch_size > self.train_batch_size_per_learner:
             raise ValueError(
                 f"minibatch_size {self.minibatch_size} is larger than "
@@ -231,8 +236,8 @@ RECIPES: dict[str, Recipe] = {
         ),
         critic="shared",
         initialization="orthogonal",
-        coaching=Coaching(gap=20.0, patience=100, endless=True),
-        finetune_coaching=Coaching(gap=300.0, lost=1000.0, patience=100, endless=True),
+        coaching=Coaching(skipped_tile=3.0, patience=100, endless=True),
+        finetune_coaching=Coaching(gap=200.0, lost=500.0, patience=100, endless=True),
         action_mapping="steering_and_pedal",
         action_filter=ActionFilter(),
         search={},

@@ -102,4 +102,5 @@ def coach_environments(env_runner: Any, *, coaching: Coaching) -> None:
     """Train by these rules from now on, in all environments of an env runner."""
     if env_runner.env is not None:
         for env in env_runner.env.unwrapped.envs:
-            env.set_wrapper_attr("coaching", coaching, force=False)
+            if not env.set_wrapper_attr("coaching", coaching, force=False):
+                raise RuntimeError(f"{env} is not coached, so its coaching cannot change")

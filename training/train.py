@@ -14,7 +14,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import ray
@@ -113,10 +113,10 @@ def train(command: Command) -> bool:
     )
     trials = 1 if options.skip_asha else recipe.num_samples
     settings = {
-        "recipe": command.recipe_name,
         "trials": trials,
         "seed": options.seed,
-        **recipe.hyperparameters(),
+        **asdict(recipe),
+        "recipe": command.recipe_name,
     }
     resume = run.prepare(settings, resume=options.resume, restart=options.restart)
     _say(f"{'resuming' if resume else 'starting'} run {run.name} in {run.address}")
@@ -130,6 +130,8 @@ def train(command: Command) -> bool:
         max_concurrent_trials=options.max_concurrent_trials,
     )
     _say(_describe(resources, trials, cpus, gpus))
+    if recipe.finetune_at >= recipe.max_iters:
+        _say(f"it explores to its end: --finetune-at {recipe.finetune_at} is no earlier iteration")
     report = ProgressReport(run.storage, run.name, recipe, resume=resume)
     publishing = PublishingCallback(
         run.storage, run.name, command.recipe_name, revision=git_revision()

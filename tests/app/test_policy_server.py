@@ -91,6 +91,7 @@ async def test_health_is_the_watchers_and_not_storages(
 ) -> None:
     monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
     monkeypatch.setenv("CARRACING_POLL_INTERVAL_S", "0.1")
+    monkeypatch.setenv("CARRACING_BUNDLED", "0")  # else the start waits for storage
     server = PolicyServer(Handle(b""))
     with pytest.raises(RuntimeError, match="thread has ended"):
         await server.check_health()
@@ -122,15 +123,22 @@ async def test_the_bundled_policy_is_served_unless_it_is_turned_off(
     assert response.headers.get("Policy-Source") == ("bundled" if status == 200 else None)
 
 
-def test_a_bundled_policy_that_is_not_whole_ends_the_replica(
+async def test_a_bundled_policy_that_is_not_whole_is_done_without(
     store: PolicyStore,
+    publish_policy: PublishPolicy,
     clean_environment: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    ref = publish_policy(store)
     monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
     monkeypatch.setattr("app.bundled.FOLDER", tmp_path)
-    with pytest.raises(FileNotFoundError):
-        PolicyServer(Handle(b""))
-    monkeypatch.setenv("CARRACING_BUNDLED", "0")
-    PolicyServer(Handle(b""))
+    api = PolicyServer(Handle(b"")).__serve_build_asgi_app__()
+    assert "the bundled policy cannot be used" in caplog.text
+    async with (
+        api.router.lifespan_context(api),
+        httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://car.test") as client,
+    ):
+        response = await client.get("/health/ready")
+    assert response.json() == {"status": "ready", "policy": ref.version, "source": "storage"}

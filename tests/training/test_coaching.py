@@ -58,6 +58,13 @@ def test_a_gap_costs_points_once_however_wide() -> None:
     )
 
 
+def test_skipped_tiles_cost_points_each() -> None:
+    _, env = start(Coaching(skipped_tile=3.0))
+    assert rewards(env, [0, 1], [2, 3], [6], [7], []) == pytest.approx(
+        [19.9, 19.9, 9.9 - 2 * 3.0, 9.9, -0.1]
+    )
+
+
 def test_tiles_touched_in_another_order_are_no_gap() -> None:
     _, env = start(Coaching(gap=20.0))
     assert rewards(env, [0, 1], [4, 3, 2]) == pytest.approx([19.9, 29.9])
@@ -66,7 +73,19 @@ def test_tiles_touched_in_another_order_are_no_gap() -> None:
 def test_a_tile_out_of_reach_is_not_taken_for_progress() -> None:
     """Where the road passes itself closely, the car may touch a far part of it."""
     _, env = start(Coaching(gap=20.0))
-    assert rewards(env, [0, 1], [80], [2]) == pytest.approx([19.9, 9.9, 9.9])
+    assert rewards(env, [0, 1], [45], [2]) == pytest.approx([19.9, 9.9, 9.9])
+
+
+def test_a_wide_gap_costs_as_much_once_the_car_drives_on_behind_it() -> None:
+    _, env = start(Coaching(gap=20.0))
+    assert rewards(env, [0, 1], [45], [46], [47], [50], [51]) == pytest.approx(
+        [19.9, 9.9, 9.9 - 20.0, 9.9, 9.9 - 20.0, 9.9]
+    )
+
+
+def test_tiles_behind_the_start_are_no_progress() -> None:
+    _, env = start(Coaching(gap=20.0))
+    assert rewards(env, [0], [98, 99], [1], [3]) == pytest.approx([9.9, 19.9, 9.9, 9.9 - 20.0])
 
 
 def test_an_episode_without_new_tiles_runs_out_of_patience() -> None:
@@ -175,7 +194,7 @@ def test_on_the_real_track_driving_straight_on_leaves_a_gap() -> None:
     assert penalties == pytest.approx(20.0 * gaps, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gap", "lost", "patience"])
+@pytest.mark.parametrize("name", ["skipped_tile", "gap", "lost", "patience"])
 def test_negative_numbers_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1; it must not be negative"):
         Coaching(**{name: -1})  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ def test_a_policy_needs_no_manifest_and_may_have_another_distribution() -> None:
 def test_a_worker_s_death_is_told(driver: Policy) -> None:
     def kill(_: Episode) -> None:
         for child in active_children():
-            os.kill(child.pid or 0, signal.SIGKILL)
+            child.kill()
 
     with pytest.raises(WorkerDiedError, match="fewer workers"):
         drive_seeds(driver, LONG, workers=1, max_frames=FRAMES, on_episode=kill)
@@ -128,7 +128,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         assert "driven\n" in process.stdout
         process.kill()
         # The worker has this pipe too: it ends when both have.
-        process.stdout.read()
+        process.communicate(timeout=60)
 
 
 def test_a_policy_that_says_no_numbers_is_refused_before_anything_starts() -> None:
