@@ -233,6 +233,9 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     # Tune's own reporting draws tables; this project prints a line per iteration instead.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Tune notes where its trials are every ten seconds at most; a run that is killed sooner would
+    # not find its checkpoints.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         if not train(parse(arguments)):
