@@ -49,7 +49,7 @@ def searching_recipe(tiny_recipe: Recipe) -> Recipe:
         train_batch_size_per_learner=300,  # an episode ends in every iteration
         minibatch_size=100,
         max_iters=4,
-        # From the third iteration on batches of other sizes have seen other episodes end, so returns
+        # By the third iteration batches of other sizes have seen other episodes end, so returns
         # differ; and only one of the best quarter so far goes on.
         asha=Asha(grace_period=3, reduction_factor=4),
         search={
