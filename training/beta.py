@@ -57,7 +57,7 @@ class TorchBeta(TorchDistribution):  # type: ignore[misc]
         return entropies.sum(-1)
 
     def kl(self, other: TorchBeta) -> Tensor:
-        """Kullback-Leibler divergence from ``other`` to this one, in nats: (…)."""
+        """Kullback-Leibler divergence KL(self ‖ other), in nats: (…)."""
         divergences: Tensor = super().kl(other)
         return divergences.sum(-1)
 

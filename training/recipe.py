@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -174,14 +174,6 @@ class Recipe:
             action_mapping=self.action_mapping,
             action_filter=self.action_filter,
         )
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """The numbers of this recipe that the command line sets, by option name."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if isinstance(getattr(self, f.name), int | float)
-        }
 
 
 _AT_LEAST_ONE = (

@@ -37,8 +37,7 @@ class ReportReturns(RLlibCallback):  # type: ignore[misc]
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **_: Any) -> None:
         """Lift the three to the top of the result."""
         del algorithm
-        returns = result.setdefault(ENV_RUNNER_RESULTS, {})
+        returns = result.get(ENV_RUNNER_RESULTS, {})
         for kind in ("min", "mean", "max"):
-            # Tune's CSV keeps the columns of the first row, in which no episode may have ended.
-            returns.setdefault(f"episode_return_{kind}", math.nan)
-            result[f"return_{kind}"] = float(returns.setdefault(f"return_{kind}", math.nan))
+            # Also before an episode has ended: Tune's CSV keeps the columns of its first row.
+            result[f"return_{kind}"] = float(returns.get(f"return_{kind}", math.nan))

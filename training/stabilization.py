@@ -24,10 +24,12 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
     iteration.
     """
 
+    _exploring: Coefficients
+    """As the trial begins: a search puts its own values in place of the recipe's."""
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe
-        self._exploring = Coefficients(recipe.lr, recipe.entropy_coeff, recipe.clip_param)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **_: Any) -> None:
         """Let a learner on the CPU use the cores that env runners leave idle while it learns."""

@@ -10,6 +10,16 @@ import ray
 
 from tests.conftest import SMALL_NETWORK
 from training.recipe import RECIPES, Recipe
+from training.resources import Resources
+
+LOCAL = Resources(
+    num_env_runners=0,
+    cpus_per_env_runner=1,
+    main_cpus=1,
+    gpus_per_trial=0,
+    max_concurrent_trials=1,
+)
+"""A trial that samples in its own process."""
 
 
 @pytest.fixture(scope="session")

@@ -13,22 +13,14 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.tune.search.sample import Categorical, Float
 
 from tests.conftest import build_manifest
+from tests.training.conftest import LOCAL
 from training.actions import MapActions
 from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.environment import make_env
 from training.policy import Policy, weights_to_bytes
 from training.ppo import build_config, make_training_env, search_space
 from training.recipe import RECIPES, Recipe
-from training.resources import Resources
 from training.store import PublishedPolicy, describe_files
-
-LOCAL = Resources(
-    num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
-    gpus_per_trial=0,
-    max_concurrent_trials=1,
-)
 
 
 def test_the_published_recipe_reaches_rllib() -> None:

@@ -9,19 +9,11 @@ from typing import Any
 import pytest
 import ray
 
+from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.coaching import SCORE, Coaching
 from training.ppo import build_config
 from training.recipe import Recipe
-from training.resources import Resources
-
-LOCAL = Resources(
-    num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
-    gpus_per_trial=0,
-    max_concurrent_trials=1,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -68,4 +60,3 @@ def test_before_an_episode_ended_there_is_no_number(
     result, scores = train(recipe, monkeypatch)
     assert not scores
     assert math.isnan(result["return_mean"])
-    assert math.isnan(result["env_runners"]["episode_return_mean"])

@@ -16,22 +16,15 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 
+from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.ppo import ENV_NAME, build_config, make_registered_env
 from training.recipe import Recipe
-from training.resources import Resources
 from training.sampling import sample_in_batches, whole
 from training.seeds import environment_seeds
 
 ENVS = 3
 SEED = 4
-LOCAL = Resources(
-    num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
-    gpus_per_trial=0,
-    max_concurrent_trials=1,
-)
 
 
 class OwnSeed(gym.Wrapper[Any, Any, Any, Any]):

@@ -7,20 +7,13 @@ import gymnasium as gym
 import pytest
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
+from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.ppo import build_config, make_vector_env
 from training.recipe import Recipe
-from training.resources import Resources
 from training.seeds import GIVEN_SEEDS, SCORE_SEEDS, TRAINING_SEEDS, environment_seeds
 
 ENVS = 3
-LOCAL = Resources(
-    num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
-    gpus_per_trial=0,
-    max_concurrent_trials=1,
-)
 
 
 @pytest.fixture

@@ -13,20 +13,12 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
+from tests.training.conftest import LOCAL
 from training.coaching import Coaching
 from training.learner import DrivingLearner
 from training.ppo import build_config
 from training.recipe import Recipe
-from training.resources import Resources
 from training.stabilization import StabilizationCallback, coach_environments
-
-LOCAL = Resources(
-    num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
-    gpus_per_trial=0,
-    max_concurrent_trials=1,
-)
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -16,20 +16,12 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
+from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.coaching import Coaching
 from training.ppo import build_config
 from training.recipe import RECIPES, Recipe
-from training.resources import Resources
 from training.train_batch import advantages
-
-LOCAL = Resources(
-    num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
-    gpus_per_trial=0,
-    max_concurrent_trials=1,
-)
 
 
 @pytest.fixture(autouse=True)
