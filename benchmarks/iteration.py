@@ -116,6 +116,7 @@ def watch_learner(learner: Any) -> Stopwatch:
 def measure(contender: Contender, options: Options) -> list[dict[str, float]]:
     """One turn in this process: for each iteration its decisions, and its seconds by part."""
     ray.init(
+        address="local",
         num_cpus=options.cpus,
         include_dashboard=False,
         log_to_driver=False,
