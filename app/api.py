@@ -12,6 +12,7 @@ from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
+from app.routes_drive import drive_routes
 from app.routes_pictures import curve_routes, film_routes
 from app.routes_status import status_routes
 from app.service import Service
@@ -47,11 +48,12 @@ def build_api(
         if not await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S):
             watcher.fall_back()
         yield
+        await service.drives.close()
         await asyncio.to_thread(service.close)
 
     api = ProblemApi(title="CarRacing PPO", version="1", description=_ABOUT, lifespan=lifespan)
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
-    for routes in (act_routes, film_routes, curve_routes, status_routes):
+    for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
     return api
