@@ -71,7 +71,12 @@ class Service:
     """Settings, the policy, the renderer and storage. Its methods belong to one event loop."""
 
     def __init__(
-        self, settings: Settings, watcher: PolicyWatcher, renderer: Renderer, store: PolicyStore
+        self,
+        settings: Settings,
+        watcher: PolicyWatcher,
+        renderer: Renderer,
+        store: PolicyStore,
+        drives: Drives,
     ) -> None:
         self.settings = settings
         self.watcher = watcher
@@ -79,7 +84,7 @@ class Service:
         self.store = store
         self.lister = Lister(store)
         self.shelf = PolicyShelf(store, watcher, self.lister)
-        self.drives = Drives(settings.drives_max)
+        self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
         """Where all live drives are simulated: one thread leaves queries the most."""
         self.acting = Gate(settings.act_pending, "queries")

@@ -75,6 +75,12 @@ class Socket:
         assert isinstance(message, dict)
         return message
 
+    async def until_text(self) -> dict[str, Any]:
+        """The next text message, whatever else comes before."""
+        while isinstance(message := await self.receive(), bytes):
+            continue
+        return message
+
     async def binary(self) -> bytes:
         message = await self.receive()
         assert isinstance(message, bytes)
