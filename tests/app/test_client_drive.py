@@ -218,4 +218,4 @@ def test_a_score_is_the_offline_score_to_the_last_digit(
             offline = drive(policy, seed, simulator="stock", max_frames=frames)
             assert (episode.score, episode.frames) == (offline.score, offline.frames)
             assert (episode.policy, episode.source) == (policy.version, "bundled")
-    env.close()
+    env.close()  # type: ignore[no-untyped-call]

@@ -94,7 +94,7 @@ async def test_no_byte_is_in_it(client: httpx.AsyncClient, asked: str) -> None:
     ],
 )
 async def test_what_is_not_one_range_is_ignored(client: httpx.AsyncClient, asked: str) -> None:
-    response = await client.get("/", headers={"Range": asked.encode()})
+    response = await client.get("/", headers={b"Range": asked.encode()})
     assert (response.status_code, response.content) == (200, CONTENT)
 
 
