@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import problems
@@ -18,11 +16,6 @@ from training.manifest import Manifest
 from training.store import Listing
 
 _LISTING_KEPT_S = 5.0
-_PAGE = Path(__file__).with_name("page.html")
-_PAGE_POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' blob: data:; "
-    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 
 
 class PoliciesQuery(BaseModel):
@@ -112,12 +105,4 @@ def status_routes(service: Service) -> APIRouter:
         response.headers.update(policy_headers(loaded))
         return Health(status="ready", policy=loaded.policy.version, source=loaded.source)
 
-    @router.head("/", include_in_schema=False)
-    @router.get("/", response_class=HTMLResponse, responses=problems(), summary="Watch it drive")
-    async def page() -> HTMLResponse:
-        """A page that shows the newest policy."""
-        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY}
-        return HTMLResponse(html, headers=headers)
-
-    html = _PAGE.read_text(encoding="utf-8")
     return router
