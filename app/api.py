@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.drives import Drives
 from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
+from app.routes_drive import drive_routes
 from app.routes_page import page_routes
 from app.routes_pictures import curve_routes, film_routes
 from app.routes_status import status_routes
@@ -26,6 +28,9 @@ _ABOUT = """\
 Drives CarRacing-v3 from pixels with the newest policy that training has published, and until there
 is one, with a policy that is bundled with the service.
 
+`WS /drive` is a WebSocket and so not listed here: it answers the pictures of a program's own
+environment with actions, or drives in real time and streams what happens. The README describes it.
+
 Every answer that depends on a policy names its version in the header `Policy-Version`, and in
 `Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
 `application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back. Its type is
@@ -35,10 +40,15 @@ Every answer that depends on a policy names its version in the header `Policy-Ve
 
 
 def build_api(
-    settings: Settings, watcher: PolicyWatcher, renderer: Renderer, store: PolicyStore
+    settings: Settings,
+    watcher: PolicyWatcher,
+    renderer: Renderer,
+    store: PolicyStore,
+    drives: Drives | None = None,
 ) -> FastAPI:
-    """The API over these. Its lifespan starts and stops the watcher."""
-    service = Service(settings, watcher, renderer, store)
+    """The API over these. Its lifespan starts and stops the watcher, and ends the drives."""
+    drives = drives or Drives(settings.drives_max)
+    service = Service(settings, watcher, renderer, store, drives)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,12 +58,13 @@ def build_api(
         if not await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S):
             watcher.fall_back()
         yield
+        await drives.close()
         await asyncio.to_thread(service.close)
 
     api = ProblemApi(title="CarRacing PPO", version="1", description=_ABOUT, lifespan=lifespan)
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
-    for routes in (act_routes, film_routes, curve_routes, status_routes):
+    for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
     api.include_router(page_routes())
     return api

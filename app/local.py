@@ -25,6 +25,7 @@ from app.settings import PREFIX, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
 _APPLICATION = "carracing"
+_FAREWELL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def serve_until_told(options: LocalOptions) -> None:
     # Ray takes a second to import: not before the address is known to be free.
     import ray
     from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
 
     from app.main import app
 
@@ -136,6 +139,11 @@ def serve_until_told(options: LocalOptions) -> None:
         # Ray reports the end of Serve's controller, which is meant, as a failed task.
         unheard = io.StringIO()
         with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
+            if ray.is_initialized():
+                # Who does not hear it is cut off a little later.
+                with contextlib.suppress(RayServeException, RayError, TimeoutError):
+                    handle = serve.get_app_handle(_APPLICATION)
+                    handle.send_drives_away.remote().result(timeout_s=_FAREWELL_S)
             if ray.is_initialized() and cluster:
                 serve.delete(_APPLICATION)
             elif ray.is_initialized():

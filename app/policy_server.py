@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from app.api import build_api
 from app.bundled import Source, load_bundled
+from app.drives import Drives
 from app.films import BusyError, FilmOrder
 from app.logs import route_logs
 from app.policy_watcher import PolicyWatcher
@@ -90,10 +91,18 @@ class PolicyServer:
             fallback=_fallback() if settings.bundled else None,
         )
         self._renderer = RemoteRenderer(renderer)
+        self._drives = Drives(settings.drives_max)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application that Serve routes requests to."""
-        return build_api(self._settings, self._watcher, self._renderer, self._store)
+        return build_api(self._settings, self._watcher, self._renderer, self._store, self._drives)
+
+    async def send_drives_away(self) -> None:
+        """End the open drives, for which Serve would wait before it lets this process end.
+
+        The API's lifespan ends them as well, but that is over only after such a wait.
+        """
+        await self._drives.close()
 
     async def check_health(self) -> None:
         """Healthy as long as the watcher runs; storage and policies are readiness's matter."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,9 +12,6 @@ from app.problems import problems
 from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
 from app.service import Service, failures_as_problems, policy_headers
 from training.manifest import Manifest
-from training.store import Listing
-
-_LISTING_KEPT_S = 5.0
 
 
 class PoliciesQuery(BaseModel):
@@ -27,22 +23,6 @@ class PoliciesQuery(BaseModel):
     """Most policies to list."""
 
 
-class _Lister:
-    """Lists storage beside the event loop, at most once every few seconds."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._lock = asyncio.Lock()
-        self._kept: tuple[float, Listing] | None = None
-
-    async def listing(self) -> Listing:
-        async with self._lock:
-            now = asyncio.get_running_loop().time()
-            if self._kept is None or now - self._kept[0] > _LISTING_KEPT_S:
-                self._kept = (now, await asyncio.to_thread(self._service.store.listing))
-            return self._kept[1]
-
-
 def _summary(manifest: Manifest) -> PolicySummary:
     return PolicySummary(**PolicySummary.facts(manifest))
 
@@ -50,7 +30,6 @@ def _summary(manifest: Manifest) -> PolicySummary:
 def status_routes(service: Service) -> APIRouter:
     """The routes about the service itself."""
     router = APIRouter(tags=["status"])
-    lister = _Lister(service)
 
     @router.head("/policy", include_in_schema=False)
     @router.get("/policy", responses=problems(503), summary="The policy that is served")
@@ -74,7 +53,7 @@ def status_routes(service: Service) -> APIRouter:
     async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
         """Published policies, newest first, and those that are broken. A few seconds old."""
         with failures_as_problems():
-            listing = await lister.listing()
+            listing = await service.lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
         response.headers["Cache-Control"] = "no-store"
         if loaded is not None:

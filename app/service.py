@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from app.drives import Drives
 from app.films import BusyError, FilmPolicyError
+from app.listing import Lister
+from app.policy_shelf import PolicyShelf
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
 from app.renderer import NoCurveError, Renderer
@@ -68,12 +71,22 @@ class Service:
     """Settings, the policy, the renderer and storage. Its methods belong to one event loop."""
 
     def __init__(
-        self, settings: Settings, watcher: PolicyWatcher, renderer: Renderer, store: PolicyStore
+        self,
+        settings: Settings,
+        watcher: PolicyWatcher,
+        renderer: Renderer,
+        store: PolicyStore,
+        drives: Drives,
     ) -> None:
         self.settings = settings
         self.watcher = watcher
         self.renderer = renderer
         self.store = store
+        self.lister = Lister(store)
+        self.shelf = PolicyShelf(store, watcher, self.lister)
+        self.drives = drives
+        self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
+        """Where all live drives are simulated: one thread leaves queries the most."""
         self.acting = Gate(settings.act_pending, "queries")
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
@@ -118,5 +131,5 @@ class Service:
     def close(self) -> None:
         """Stop the watcher and the threads."""
         self.watcher.stop()
-        for threads in (self._threads, self._json_thread):
+        for threads in (self._threads, self._json_thread, self.simulation):
             threads.shutdown(wait=False, cancel_futures=True)

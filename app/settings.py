@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     film_timeout_s: Annotated[float, Field(ge=1, le=3600)] = 100.0
     """Longest wait for a film or a curve; below Serve's ``request_timeout_s``, which would answer
     without a problem's body."""
+    drives_max: Annotated[int, Field(ge=1, le=256)] = 16
+    """Drives over WebSockets that are open at once; more are told to come back."""
+    drive_idle_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Longest time that a drive stays open without a message from its client."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import signal
 import socket
@@ -19,12 +21,17 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from app.bundled import read_bundled
+from app.live_picture import LivePicture
 from tests.app.conftest import NPY, is_problem, npy, pictures
 from tests.app.test_render_server import table
 from tests.conftest import build_actor, build_manifest
+from training.environment import PictureStack
 from training.policy import Policy, weights_to_bytes
+from training.rollout import PolicyDriver
 from training.store import PolicyRef, PolicyStore, progress_file
 
 BODY = pictures(84, 84, 4)
@@ -43,6 +50,10 @@ class Running:
     def act(self) -> httpx.Response:
         return self.client.post("/act", content=npy(BODY), headers=NPY)
 
+    def drive(self, query: str) -> ClientConnection:
+        url = self.client.base_url.copy_with(scheme="ws").join(f"/drive?{query}")
+        return connect(str(url), proxy=None, open_timeout=60)
+
     def wait_for(self, ref: PolicyRef) -> None:
         """Query until this policy decides; every query has to succeed."""
         deadline = time.monotonic() + 15
@@ -57,6 +68,14 @@ class Running:
 def publish(store: PolicyStore, *, iteration: int = 1, run: str = "run-a") -> PolicyRef:
     weights = weights_to_bytes(build_actor(seed=iteration))
     return store.publish(build_manifest(weights, iteration=iteration, run=run), weights)
+
+
+def close_of(socket: ClientConnection) -> tuple[int | None, str | None]:
+    """The code and the reason with which the service closes a drive."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            socket.recv(timeout=60)
+    return socket.close_code, socket.close_reason
 
 
 def processes_of(marker: str) -> list[str]:
@@ -106,7 +125,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-            yield Running(process, client, PolicyStore.open(str(root)), log)
+            running = Running(process, client, PolicyStore.open(str(root)), log)
+            yield running
+            with running.drive("mode=live&policy=you") as watching:
+                process.send_signal(signal.SIGTERM)
+                assert close_of(watching) == (1001, "the service is going away; connect again")
         finally:
             process.send_signal(signal.SIGTERM)
             status = process.wait(60)
@@ -224,6 +247,44 @@ def test_curves(service: Running, published: PolicyRef, path: str, start: bytes)
     assert response.content.startswith(start)
     known = {"If-None-Match": response.headers["ETag"]}
     assert service.client.get(path, headers=known).status_code == 304
+
+
+def test_a_program_drives_over_a_web_socket(service: Running, published: PolicyRef) -> None:
+    policy = Policy.from_published(service.store.fetch(published))
+    driver, stack = PolicyDriver(policy), PictureStack(4)
+    frames = pictures(5, 84, 84)
+    # The first one fills the stack.
+    stack.start(frames[0])
+    with service.drive(f"mode=frames&policy={published.version}") as socket:
+        assert json.loads(socket.recv(timeout=60))["policy"] == published.version
+        for frame in frames:
+            socket.send(frame.tobytes())
+            action = np.frombuffer(socket.recv(timeout=60, decode=False), "<f4")
+            np.testing.assert_allclose(action, driver(stack.push(frame)), atol=1e-6)
+        socket.send(b"?")
+        code, reason = close_of(socket)
+    assert code == 4400
+    assert reason is not None
+    assert reason.startswith("a picture of 1 bytes; it must be ")
+
+
+def test_a_person_watches_over_a_web_socket(service: Running, published: PolicyRef) -> None:
+    with service.drive("mode=live&seed=3&rival=you&width=120") as socket:
+        start = json.loads(socket.recv(timeout=60))
+        assert [lane["driver"] for lane in start["lanes"]] == ["policy", "you"]
+        socket.send(json.dumps({"type": "controls", "steering": 0, "gas": 1, "brake": 0}))
+        shown = [LivePicture.unpack(socket.recv(timeout=60, decode=False)) for _ in range(52)]
+        assert [each.frame for each in shown if each.lane == 1] == list(range(0, 51, 2))
+        assert shown[-1].gas == 1
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=0.5)
+        socket.send(json.dumps({"type": "seen", "frame": 50}))
+        assert LivePicture.unpack(socket.recv(timeout=60, decode=False)).frame == 52
+    with service.drive("mode=live&policy=nobody") as socket:
+        assert close_of(socket)[0] == 4404
+    with service.drive("mode=live&seed=3&width=120") as socket:
+        socket.send(bytes(17 << 20))
+        assert close_of(socket)[0] == 1009
 
 
 def test_hot_swap_over_http(service: Running, published: PolicyRef) -> None:
