@@ -218,7 +218,8 @@ export class CurveView {
       {
         viewBox: `0 0 ${width} ${HEIGHT}`,
         role: "img",
-        "aria-labelledby": "curve-name curve-words",
+        "aria-labelledby": "curve-name",
+        "aria-describedby": "curve-words",
       },
       svg("title", { id: "curve-name" }, "Return per training iteration"),
       svg("desc", { id: "curve-words" }, words(curve)),

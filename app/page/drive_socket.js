@@ -62,7 +62,8 @@ export class DriveSocket {
   /**
    * @param {() => URL} address asked for each time, as wishes change
    * @param {{message: (message: object) => void, picture: (picture: Picture) => void,
-   *          status: (text: string) => void, lost: () => void}} handlers
+   *          status: (text: string) => void, lost: (idle: boolean) => void}} handlers
+   *   lost: there is no connection any more; idle: as nothing went on
    */
   constructor(address, handlers) {
     this.#address = address;
@@ -111,14 +112,12 @@ export class DriveSocket {
 
   #closed(code, reason) {
     this.#socket = null;
-    if (code === IDLE) {
-      this.#handlers.status("The service has ended a drive that stood still.");
-    } else if (code >= REFUSED) {
+    if (code >= REFUSED && code !== IDLE) {
       this.#handlers.status(`The service refuses this drive: ${reason}`);
-    } else {
+    } else if (code !== IDLE) {
       this.#retryLater(code === TRY_LATER ? `Not now: ${reason}` : "The connection is lost");
     }
-    this.#handlers.lost();
+    this.#handlers.lost(code === IDLE);
   }
 
   #retryLater(why) {

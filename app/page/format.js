@@ -9,16 +9,16 @@ export function number(value, digits = 0) {
   });
 }
 
-const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60]];
 
 /** How long ago a moment is, roughly. */
 export function age(moment) {
   const seconds = (Date.now() - new Date(moment).getTime()) / 1000;
   for (const [unit, size] of UNITS) {
     const count = Math.floor(seconds / size);
-    if (count > 0) return `${count} ${unit}${count > 1 ? "s" : ""}`;
+    if (count > 0) return `${count} ${unit}`;
   }
-  return "under a minute";
+  return "< 1 min";
 }
 
 const PHASES = { explore: "exploring", stabilize: "stabilizing" };

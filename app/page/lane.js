@@ -52,6 +52,7 @@ export class Lane {
     element.querySelector(".name").textContent = name;
     element.querySelector(".version").textContent = version;
     element.querySelector(".pads").hidden = !byHand;
+    element.classList.toggle("own", byHand);
     this.#eyes.hidden = byHand;
     this.#view.ariaLabel = `The car from above, driven by ${name}`;
     // Set to what it is already, it would be wiped.

@@ -17,7 +17,7 @@ const AHEAD_BY_HAND = 2;
 const SAY_EVERY = 4;
 const FULL_TIME = 1000;
 
-const PRESS_TO_START = "Press an arrow key, or Gas, to start";
+const TO_START = "Hold ▲, W or Gas to start";
 
 /** What the lane's driver is called. */
 function nameOf(lane, asked) {
@@ -54,8 +54,9 @@ export class Live {
   /**
    * @param {HTMLElement} stage where the lanes are put
    * @param {HTMLTemplateElement} template of a lane
-   * @param {{begin: (start: object) => void, over: (result: string) => void,
+   * @param {{begin: (start: object) => void, over: (result: string) => void, idle: () => void,
    *          status: (text: string) => void}} handlers
+   *   idle: the service has ended a drive that stood still, and waits to be asked again
    */
   constructor(stage, template, handlers) {
     this.#stage = stage;
@@ -65,7 +66,7 @@ export class Live {
       message: (message) => this.#message(message),
       picture: (picture) => this.#playback?.add(picture),
       status: handlers.status,
-      lost: () => this.#clear(),
+      lost: (idle) => this.#lost(idle),
     });
     document.addEventListener("visibilitychange", () => this.#revive());
     requestAnimationFrame((now) => this.#paint(now));
@@ -132,6 +133,7 @@ export class Live {
     const { policy, rival } = this.#wish;
     this.#names = start.lanes.map((lane, index) => nameOf(lane, index === 0 ? policy : rival));
     this.#arrange(start.lanes.length);
+    this.#stage.classList.toggle("by-hand", byHand >= 0);
     this.#lanes.forEach((lane, index) => {
       lane.begin({
         width: start.width,
@@ -145,7 +147,7 @@ export class Live {
     if (byHand >= 0) {
       this.#controls = new Controls(this.#lanes[byHand].element, () => this.#disarm());
       this.#armed = true;
-      this.#lanes[byHand].note(PRESS_TO_START);
+      this.#lanes[byHand].note(TO_START);
     }
     this.#hold();
     this.#handlers.status(this.#paused ? "Paused" : "");
@@ -160,6 +162,18 @@ export class Live {
       this.#lanes.push(lane);
       this.#stage.append(lane.element);
     }
+  }
+
+  #lost(idle) {
+    if (idle) {
+      // Of a track that is over its result is still to be read.
+      if (this.#playback !== null) {
+        this.#handlers.status("The service has ended a drive that stood still.");
+        for (const lane of this.#lanes) lane.note("");
+      }
+      this.#handlers.idle();
+    }
+    this.#clear();
   }
 
   #disarm() {

@@ -38,6 +38,9 @@ const table = new PolicyTable(at("#published"), (version) => {
 const live = new Live(at("#lanes"), at("#lane-template"), {
   begin,
   over,
+  idle: () => {
+    startButton.hidden = false;
+  },
   status: (text) => {
     at("#drive-status").textContent = text;
   },
@@ -76,6 +79,7 @@ const next = () => drive({ seed: nextSeed(wish.seed) });
 /** A track begins. */
 function begin(start) {
   track = start;
+  startButton.hidden = true;
   const policy = start.lanes.find((lane) => lane.driver === "policy");
   if (policy) takeaway.offer(policy.policy, start.seed);
   if (wheelIsDue) live.takeWheel();

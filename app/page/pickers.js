@@ -5,7 +5,7 @@ import { element, number } from "./format.js";
 const label = (policy, runs) =>
   [
     `Iteration ${number(policy.iteration)}`,
-    ...(policy.mean_return === null ? [] : [`return ${number(policy.mean_return)}`]),
+    ...(policy.mean_return === null ? [] : [number(policy.mean_return)]),
     ...(runs > 1 ? [policy.run] : []),
   ].join(" · ");
 
@@ -62,6 +62,6 @@ export class Pickers {
 
   #group(policies, runs) {
     const options = policies.map((policy) => new Option(label(policy, runs), policy.version));
-    return element("optgroup", { label: "Published" }, ...options);
+    return element("optgroup", { label: "Published, with their return in training" }, ...options);
   }
 }
