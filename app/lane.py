@@ -199,5 +199,7 @@ class Lane:
             self._packed.append((snapshot.frame, packed))
 
     def _scaled(self, picture: Pixels) -> Pixels:
-        # Each pixel is the average of what it covers.
-        return np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        # Down to a half it misses no pixel, and takes a fifth of the time of averaging.
+        enough = 2 * self._size[0] >= picture.shape[1]
+        interpolation = cv2.INTER_LINEAR if enough else cv2.INTER_AREA
+        return np.asarray(cv2.resize(picture, self._size, interpolation=interpolation), np.uint8)
