@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -209,9 +210,8 @@ def test_a_spin_turns_the_car_and_is_the_same_for_the_same_seed() -> None:
     action = np.array([0.0, 0.3, 0.0], np.float32)
     turned = []
     for spin in (0.0, 0.2, 0.2):
-        env = make_env(
-            simulator="fast", each_decision=lambda e, s=spin: Coached(e, Coaching(spin=s))
-        )
+        coached = partial(Coached, coaching=Coaching(spin=spin))
+        env = make_env(simulator="fast", each_decision=coached)
         env.reset(seed=1)
         before = heading(env)
         for _ in range(25):
