@@ -5,6 +5,8 @@ and its Python runs.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -90,16 +92,16 @@ def test_the_tree_names_every_module_and_nothing_else() -> None:
     assert named - {"test_end_to_end.py"} == there
 
 
-def test_the_program_drives_and_prints_the_offline_score(
-    store: PolicyStore, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_program_drives_and_prints_the_offline_score(store: PolicyStore) -> None:
     (program,) = re.findall(r"^```python\n(.*?)^```", section("From a program"), re.DOTALL | re.M)
     shown = "http://127.0.0.1:8000"
     assert shown in program
     policy = load_bundled()
     watcher = PolicyWatcher(store, INTERVAL_S, fallback=policy)
     with listen(build_api(Settings(), watcher, FakeRenderer(), store)) as url:
-        exec(program.replace(shown, url), {})
+        command = [sys.executable, "-c", program.replace(shown, url)]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     (seed,) = re.findall(r"seed=(\d+)", program)
     offline = drive(policy, int(seed), simulator="stock")
-    assert capsys.readouterr().out == f"{offline.score:.1f} {policy.version}\n"
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{offline.score:.1f} {policy.version}\n"
