@@ -13,8 +13,10 @@ from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
+from app.routes_curve import curve_routes
 from app.routes_drive import drive_routes
-from app.routes_pictures import curve_routes, film_routes
+from app.routes_films import film_routes
+from app.routes_page import page_routes
 from app.routes_status import status_routes
 from app.service import Service
 from app.settings import Settings
@@ -65,4 +67,5 @@ def build_api(
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
+    api.include_router(page_routes())
     return api

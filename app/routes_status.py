@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import problems
 from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
 from app.service import Service, failures_as_problems, policy_headers
 from training.manifest import Manifest
-
-_PAGE = Path(__file__).with_name("page.html")
-_PAGE_POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' blob: data:; "
-    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 
 
 class PoliciesQuery(BaseModel):
@@ -92,12 +84,4 @@ def status_routes(service: Service) -> APIRouter:
         response.headers.update(policy_headers(loaded))
         return Health(status="ready", policy=loaded.policy.version, source=loaded.source)
 
-    @router.head("/", include_in_schema=False)
-    @router.get("/", response_class=HTMLResponse, responses=problems(), summary="Watch it drive")
-    async def page() -> HTMLResponse:
-        """A page that shows the newest policy."""
-        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY}
-        return HTMLResponse(html, headers=headers)
-
-    html = _PAGE.read_text(encoding="utf-8")
     return router
