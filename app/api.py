@@ -13,9 +13,10 @@ from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
+from app.routes_curve import curve_routes
 from app.routes_drive import drive_routes
+from app.routes_films import film_routes
 from app.routes_page import page_routes
-from app.routes_pictures import curve_routes, film_routes
 from app.routes_status import status_routes
 from app.service import Service
 from app.settings import Settings

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from app.bundled import Source, load_bundled
 from app.listing import Lister
@@ -20,10 +21,19 @@ BEST = "best"
 BUNDLED = "bundled"
 
 _KEPT = 4
+_REPEATED = 128
+"""Characters of an unknown name that an error repeats: as long as a name may be."""
 
 
 class UnknownPolicyError(Exception):
     """There is no usable policy of a name; the message says why, and what would be one."""
+
+
+class Described(NamedTuple):
+    """A policy by what it says about itself."""
+
+    manifest: Manifest
+    source: Source
 
 
 class PolicyShelf:
@@ -56,6 +66,32 @@ class PolicyShelf:
         if name == BUNDLED:
             return await self._bundled()
         return await self._version(name)
+
+    async def describe(self, version: str) -> Described:
+        """The policy of a version, by its manifest alone: no weights are loaded.
+
+        Storage is not touched for the policy that is served and for the bundled one.
+
+        Raises:
+            UnknownPolicyError: There is none of this version, or its manifest is broken.
+            OSError: Storage is away.
+        """
+        loaded, fallback = self._watcher.loaded, self._watcher.fallback
+        if loaded is not None and loaded.ref.version == version:
+            return Described(loaded.policy.manifest, loaded.source)
+        if fallback is not None and fallback.version == version:
+            return Described(fallback.manifest, "bundled")
+        # What is missing may have been published since the last listing.
+        for new in (False, True):
+            listing = await self._lister.listing(new=new)
+            for manifest in listing.policies:
+                if manifest.version == version:
+                    return Described(manifest, "storage")
+        reasons = [reason for ref, reason in listing.broken.items() if ref.version == version]
+        raise UnknownPolicyError(
+            "; ".join(reasons)
+            or f"there is no policy {version[:_REPEATED]!r}; GET /policies lists the versions"
+        )
 
     def _newest(self) -> LoadedPolicy:
         loaded = self._watcher.loaded
@@ -95,23 +131,8 @@ class PolicyShelf:
         return LoadedPolicy(policy, ref, datetime.now(UTC), "bundled")
 
     async def _version(self, version: str) -> LoadedPolicy:
-        loaded, fallback = self._watcher.loaded, self._watcher.fallback
-        if loaded is not None and loaded.ref.version == version:
-            return loaded
-        if fallback is not None and fallback.version == version:
-            return await self._bundled()
-        # What is missing may have been published since the last listing.
-        for new in (False, True):
-            listing = await self._lister.listing(new=new)
-            for manifest in listing.policies:
-                if manifest.version == version:
-                    return await self._published(manifest)
-        reasons = [reason for ref, reason in listing.broken.items() if ref.version == version]
-        raise UnknownPolicyError(
-            "; ".join(reasons)
-            or f"there is no policy {version!r}; GET /policies lists the versions, "
-            f"and {NEWEST}, {BEST} and {BUNDLED} are names"
-        )
+        manifest, source = await self.describe(version)
+        return await (self._bundled() if source == "bundled" else self._published(manifest))
 
     async def _published(self, manifest: Manifest) -> LoadedPolicy:
         ref = PolicyRef(run=manifest.run, version=manifest.version)

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from app.bundled import Source
 from app.drives import Drives
 from app.films import BusyError, FilmPolicyError
 from app.listing import Lister
-from app.policy_shelf import PolicyShelf
+from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
 from app.renderer import NoCurveError, Renderer
@@ -21,9 +22,14 @@ from training.store import PolicyStore
 T = TypeVar("T")
 
 
-def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
+def version_headers(version: str, source: Source) -> dict[str, str]:
     """What every answer says that depends on a policy."""
-    return {"Policy-Version": loaded.policy.version, "Policy-Source": loaded.source}
+    return {"Policy-Version": version, "Policy-Source": source}
+
+
+def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
+    """The same for the policy that is served."""
+    return version_headers(loaded.policy.version, loaded.source)
 
 
 class Gate:
@@ -57,8 +63,8 @@ def failures_as_problems() -> Iterator[None]:
         yield
     except BusyError as error:
         raise _busy(str(error)) from error
-    except FilmPolicyError as error:
-        raise ProblemError(503, "policy-gone", str(error), retry_after_s=5) from error
+    except (FilmPolicyError, UnknownPolicyError) as error:
+        raise ProblemError(404, "no-such-policy", str(error)) from error
     except NoCurveError as error:
         raise ProblemError(404, "no-curve", str(error)) from error
     except OSError as error:

@@ -25,6 +25,10 @@ def test_the_api_needs_neither_ray_nor_plots_nor_tables() -> None:
     assert not loaded_by(INGRESS) & {"ray", "matplotlib", "pandas"}
 
 
+def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:
+    assert not loaded_by("app.client") & {"ray", "torch", "gymnasium", "fastapi", "training"}
+
+
 def test_the_deployments_need_no_rllib_and_no_plots() -> None:
     # Ray Serve itself imports pandas.
     loaded = loaded_by("app.main, app.local")

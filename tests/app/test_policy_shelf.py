@@ -221,6 +221,44 @@ async def test_an_unknown_version_is_named(shelf: PolicyShelf) -> None:
         await shelf.find("v1")
 
 
+async def test_a_long_name_is_not_repeated(shelf: PolicyShelf) -> None:
+    with pytest.raises(UnknownPolicyError) as caught:
+        await shelf.find("a" * 10_000)
+    assert len(str(caught.value)) < 250
+
+
+async def test_a_description_is_a_manifest_alone(
+    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
+) -> None:
+    older, _ = (publish_policy(store, iteration=number) for number in (1, 2))
+    described = await shelf.describe(older.version)
+    assert (described.manifest.version, described.source) == (older.version, "storage")
+    assert fetches.versions == []
+
+
+async def test_what_is_served_and_bundled_is_described_without_storage(
+    store: PolicyStore,
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = publish_policy(store)
+    falling_back.look()
+    monkeypatch.setattr(PolicyStore, "listing", lambda _: 1 / 0)
+    shelf = shelf_of(store, falling_back)
+    described = await shelf.describe(ref.version)
+    assert (described.manifest.version, described.source) == (ref.version, "storage")
+    described = await shelf.describe(fallback.version)
+    assert (described.manifest, described.source) == (fallback.manifest, "bundled")
+
+
+@pytest.mark.parametrize("name", ["newest", "best", "bundled", "..", ""])
+async def test_only_versions_are_described(shelf: PolicyShelf, name: str) -> None:
+    with pytest.raises(UnknownPolicyError, match=f"no policy '{name}'"):
+        await shelf.describe(name)
+
+
 @pytest.mark.parametrize(
     ("file", "reason"), [(WEIGHTS_FILE, "4 bytes"), (MANIFEST_FILE, "not valid")]
 )

@@ -182,9 +182,9 @@ def test_anyone_can_drive_a_decision_at_a_time() -> None:
     driven = Drive(full_gas, 3, pipeline=Pipeline(frame_skip=2), simulator="fast", max_frames=60)
     assert (driven.frames, driven.score, driven.over) == (0, 0, False)
     assert [driven.advance() for _ in range(29)] == [2] * 29
-    assert not driven.over
+    assert (driven.frames, driven.over) == (58, False)
     driven.advance()
-    assert driven.over
+    assert (driven.frames, driven.over) == (60, True)
     episode = driven.episode()
     driven.close()
     assert seen == [(84, 84, 4)] * 30
