@@ -459,6 +459,8 @@ def test_the_curve(open_page: OpenPage, site: Site) -> None:
 def test_what_can_be_taken_away(open_page: OpenPage, site: Site) -> None:
     page = open_page("#seed=31", permissions=["clipboard-read", "clipboard-write"])
     wait_for_track(page, 31)
+    # The next track has other links.
+    page.get_by_role("button", name="Pause").click()
     film = f"gif/{site.bundled.version}/31"
     assert page.locator("#gif-link").get_attribute("href") == f"{film}.gif"
     assert page.locator("#webp-link").get_attribute("href") == f"{film}.webp"
@@ -470,6 +472,8 @@ def test_what_can_be_taken_away(open_page: OpenPage, site: Site) -> None:
     compile(code, "snippet", "exec")
     assert f'Client("{site.url}")' in code
     assert f'.gif(31, policy="{site.bundled.version}")' in code
+    answer = page.request.get(f"{site.url}{film}.gif")
+    assert (answer.status, answer.body()[:6]) == (200, b"GIF89a")
 
 
 @pytest.mark.parametrize("width", [360, 390])
