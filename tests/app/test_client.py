@@ -222,7 +222,7 @@ def test_a_service_that_starts_a_moment_later(monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.undo()
             stack.enter_context(listen(script.application(), port))
 
-        monkeypatch.setattr("app.client.time.sleep", start)
+        monkeypatch.setattr("app.client.sleep", start)
         client = stack.enter_context(Client(f"http://127.0.0.1:{port}"))
         assert client.policy() == POLICY
         assert waits == [1]
