@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 
 SCORE = "score"
-"""Key in ``info`` at an episode's end: the simulator's own return, unshaped and unscaled."""
+"""Key in ``info`` at a drive's end: the simulator's own return, unshaped and unscaled."""
 
 _REACH = 40
 """Tiles ahead of the furthest one among which a new one is progress: 140 units of road. Further
@@ -40,8 +40,10 @@ class Coaching:
     patience: int = 0
     """Simulator frames without a new tile after which an episode ends; 0 is never."""
     spin: float = 0.0
-    """Chance per decision that the car is thrown into a spin. A good driver rarely loses the car,
-    and so would never learn to find back to the road."""
+    """Chance per decision that the episode is cut there, and the next one goes on from the same
+    place with the car thrown into a spin. A good driver rarely loses the car, and so would never
+    learn to find back to the road. Cut, because no decision before the spin is to be blamed for it.
+    """
     endless: bool = False
     """Whether the value of driving on is granted at the end of a lap: the driver cannot see where
     it ends, and a return that stops there would tell it to be slow."""
@@ -71,13 +73,22 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         self._visited = 0
         self._furthest = 0
         self._waited = 0
+        self._spins: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode."""
-        result = self.env.reset(seed=seed, options=options)
+        """Start an episode: on a track's first tile, or in a spin where the last one was cut.
+
+        With a seed it is always the former.
+        """
         simulator: Any = self.unwrapped
+        observation, self._spins = self._spins, None
+        if observation is not None and seed is None:
+            side = self.np_random.choice((-1.0, 1.0))
+            simulator.car.hull.angularVelocity = side * self.np_random.uniform(*_SPIN)
+            return observation, {}
+        result = self.env.reset(seed=seed, options=options)
         self._score = 0.0
         self._visited = simulator.tile_visited_count
         self._furthest = _furthest_visited(simulator.road, 0)
@@ -85,11 +96,11 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         return result
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step; the info of an episode's last step holds its ``score``."""
+        """Step; the info of an episode's last step holds the ``score`` of the whole drive.
+
+        One that is cut for a spin has none, as the drive goes on.
+        """
         coaching, simulator = self.coaching, self.unwrapped
-        if coaching.spin and self.np_random.random() < coaching.spin:
-            side = self.np_random.choice((-1.0, 1.0))
-            simulator.car.hull.angularVelocity = side * self.np_random.uniform(*_SPIN)  # type: ignore[attr-defined]
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._score += float(reward)
         self._waited += info["frames"]
@@ -107,6 +118,8 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
             terminated, truncated = False, True
         if terminated or truncated:
             info = {**info, SCORE: self._score}
+        elif coaching.spin and self.np_random.random() < coaching.spin:
+            self._spins, truncated = observation, True
         return observation, float(reward), terminated, truncated, info
 
     def _skipped(self, simulator: Any) -> int:

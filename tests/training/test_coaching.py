@@ -201,26 +201,66 @@ def test_negative_numbers_are_refused(name: str) -> None:
         Coaching(**{name: -1})  # type: ignore[arg-type]
 
 
+FORWARD = np.array([0.0, 0.3, 0.0], np.float32)
+
+
 def heading(env: gym.Env[Any, Any]) -> float:
     """Of the car, in rad; it counts whole turns."""
     return float(env.unwrapped.car.hull.angle)  # type: ignore[attr-defined]
 
 
-def test_a_spin_turns_the_car_and_is_the_same_for_the_same_seed() -> None:
-    action = np.array([0.0, 0.3, 0.0], np.float32)
+def coached_car(spin: float) -> gym.Env[Any, Any]:
+    """On a track, at some speed."""
+    env = make_env(simulator="fast", each_decision=partial(Coached, coaching=Coaching()))
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(FORWARD)
+    coached: Any = env
+    while not isinstance(coached, Coached):
+        coached = coached.env
+    coached.coaching = Coaching(spin=spin)
+    return env
+
+
+def test_an_episode_is_cut_before_a_spin_and_the_drive_goes_on() -> None:
     turned = []
-    for spin in (0.0, 0.2, 0.2):
-        coached = partial(Coached, coaching=Coaching(spin=spin))
-        env = make_env(simulator="fast", each_decision=coached)
-        env.reset(seed=1)
+    for _ in range(2):
+        env = coached_car(spin=1.0)
+        observation, _, terminated, truncated, info = env.step(FORWARD)
+        assert (terminated, truncated) == (False, True)
+        assert SCORE not in info
         before = heading(env)
-        for _ in range(25):
-            env.step(action)
+        visited = env.unwrapped.tile_visited_count  # type: ignore[attr-defined]
+        first, _ = env.reset()
+        assert heading(env) == before
+        assert env.unwrapped.tile_visited_count == visited  # type: ignore[attr-defined]
+        # But for the indicator of the spin, it sees what it saw.
+        np.testing.assert_array_equal(first[:70, :, -1], observation[:70, :, -1])
+        assert (first[70:, :, -1] != observation[70:, :, -1]).any()
+        env.step(FORWARD)
         turned.append(heading(env) - before)
-    straight, first, second = turned
-    assert abs(straight) < 0.2
-    assert abs(first) > 1.0
-    assert first == second
+    assert abs(turned[0]) > 0.2
+    assert turned[0] == turned[1]
+
+
+def test_the_score_is_the_whole_drives() -> None:
+    track, env = start(Coaching())
+    track.car = SimpleNamespace(hull=SimpleNamespace(angularVelocity=0.0))  # type: ignore[attr-defined]
+    env.coaching = Coaching(spin=1.0)
+    assert env.step([0, 1])[3]
+    env.reset()
+    assert abs(track.car.hull.angularVelocity) > 1.0  # type: ignore[attr-defined]
+    track.ends = (True, False, True)
+    _, _, terminated, truncated, info = env.step([2])
+    assert (terminated, truncated) == (True, False)
+    assert info[SCORE] == pytest.approx(19.9 + 9.9)
+
+
+def test_with_a_seed_an_episode_begins_at_the_start_all_the_same() -> None:
+    env = coached_car(spin=1.0)
+    env.step(FORWARD)
+    env.reset(seed=1)
+    assert env.unwrapped.tile_visited_count == 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("spin", [-0.1, 1.5])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.coaching import SCORE, Coaching
 from training.ppo import build_config
 from training.recipe import Recipe
+from training.returns import ReportReturns
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +63,19 @@ def test_before_an_episode_ended_there_is_no_number(
     result, scores = train(recipe, monkeypatch)
     assert not scores
     assert math.isnan(result["return_mean"])
+
+
+def test_an_episode_that_was_cut_has_no_return_of_its_own() -> None:
+    logged: list[float] = []
+    metrics = SimpleNamespace(log_value=lambda _key, value, **_: logged.append(value))
+    runner = SimpleNamespace(config=SimpleNamespace(num_env_runners=2))
+    for infos in ({"frames": 4}, {"frames": 4, SCORE: 7.5}):
+        episode = SingleAgentEpisode(
+            observations=[0, 1], actions=[0], rewards=[0.0], infos=[{}, infos], truncated=True
+        )
+        ReportReturns().on_episode_end(
+            episode=episode,
+            env_runner=runner,
+            metrics_logger=metrics,  # type: ignore[arg-type]
+        )
+    assert logged == [7.5] * 3
