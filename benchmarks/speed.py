@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from benchmarks.contenders import Episode
 from benchmarks.drivers import Driver
-from benchmarks.peers import PeersError, peers_python
+from benchmarks.peers import SIMULATORS, PeersError, peers_python
 from benchmarks.workers import Worker, WorkerError
 from training.environment import EPISODE_FRAMES, Pipeline
 from training.simulator import FastCarRacing
@@ -60,7 +60,7 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
         workers: dict[str, Worker] = {}
         for row in ROWS:
             try:
-                python = peers_python() if row.peer else Path(sys.executable)
+                python = peers_python(SIMULATORS) if row.peer else Path(sys.executable)
             except PeersError as error:
                 failures[row.name] = str(error)
                 continue
