@@ -1,0 +1,160 @@
+"""Servers that are measured: how each is started, when it is up, and how it is ended."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers import SERVERS, peers_python
+
+_ROOT: Final = Path(__file__).parent.parent
+_UP_S: Final = 180.0
+_DOWN_S: Final = 60.0
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
+_OTHERS: Final = ("CARRACING_", "ANYSCALE_", "RAY_ADDRESS")
+"""How variables begin that would have another service measured."""
+NPY: Final = "application/x-npy"
+
+
+class ServerError(Exception):
+    """A server that does not come up; the message is what it said last."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the bundled policy that answers ``POST /act``."""
+
+    title: str
+    module: str
+    """What is run, with the port as its last argument."""
+    arguments: tuple[str, ...] = ()
+    peer: bool = False
+    """Whether it runs in the peers' environment."""
+
+    def python(self) -> Path:
+        """Its interpreter; raises PeersError."""
+        return peers_python(SERVERS) if self.peer else Path(sys.executable)
+
+
+OURS: Final = Server("this service", "app.local", ("--port",))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that is up."""
+
+    pid: int
+    port: int
+    store: Path
+    """The storage root that this project's service reads."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(server: Server, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Start a server, wait until it acts, and end it afterwards.
+
+    Args:
+        server: Which one.
+        environment: More variables for it.
+
+    Raises:
+        ServerError: It does not come up.
+        PeersError: Its environment could not be installed.
+    """
+    python, port = server.python(), free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
+    with (
+        _ends_when_told(),
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        (Path(folder) / "log").open("w+") as log,
+    ):
+        store = Path(folder) / "store"
+        process = subprocess.Popen(  # noqa: S603
+            [python, "-m", server.module, *server.arguments, str(port)],
+            cwd=_ROOT,
+            env=inherited
+            | _ONE_THREAD
+            | {"CARRACING_STORAGE": str(store), "PYTHONPATH": str(_ROOT)}
+            | dict(environment or {}),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+        try:
+            found = Running(process.pid, port, store)
+            if not _acts(found, process):
+                log.seek(0)
+                raise ServerError((log.read().strip() or "it said nothing").splitlines()[-1])
+            yield found
+        finally:
+            _end(process)
+
+
+@contextmanager
+def _ends_when_told() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: not without ending what it has started."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _acts(server: Running, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it answers; whether it does."""
+    body = to_npy(np.zeros((84, 84, 4), np.uint8))
+    deadline = time.monotonic() + _UP_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            asked = httpx.post(f"{server.url}/act", content=body, headers={"Content-Type": NPY})
+            if asked.is_success:
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_DOWN_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def to_npy(array: NDArray[Any]) -> bytes:
+    """An array as ``numpy.save`` writes it."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

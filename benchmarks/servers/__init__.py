@@ -1,0 +1,1 @@
+"""Servers of the bundled policy, as other frameworks' documentation would have them written."""
