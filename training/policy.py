@@ -116,7 +116,9 @@ class Policy:
             seed: None drives greedily; a number samples, the same for the same batch and seed.
 
         Returns:
-            (N, 3) float32 controls: steering in [-1, 1], gas and brake in [0, 1].
+            (N, 3) float32 controls: steering in [-1, 1], gas and brake in [0, 1]. For equal
+            arrays they are the same to the bit, whatever other threads decide meanwhile; for the
+            same observation in another batch they may differ by rounding.
 
         Raises:
             ValueError: The array has another shape.

@@ -69,6 +69,27 @@ async def test_sampling_is_by_seed(bench: Bench, offline: Policy) -> None:
     assert (sampled != await act(bench, observations)).any()
 
 
+async def test_an_answer_does_not_depend_on_what_else_is_asked(
+    bench: Bench, offline: Policy
+) -> None:
+    bodies = np.split(pictures(56, 84, 84, 4), np.cumsum([1, 1, 3, 1, 7, 1] * 4)[:-1])
+    seeds = [None, 3] * (len(bodies) // 2)
+    answers = await asyncio.gather(
+        *(
+            act(bench, body, "" if seed is None else f"?seed={seed}")
+            for body, seed in zip(bodies, seeds, strict=True)
+        )
+    )
+    for body, seed, answer in zip(bodies, seeds, answers, strict=True):
+        np.testing.assert_array_equal(answer, offline.act(body, seed=seed))
+
+
+async def test_a_batch_is_its_observations_but_for_rounding(bench: Bench, offline: Policy) -> None:
+    observations = pictures(7, 84, 84, 4)
+    single = [offline.act(observation[None])[0] for observation in observations]
+    np.testing.assert_allclose(await act(bench, observations), single, rtol=0, atol=1e-6)
+
+
 async def test_raw_frames_give_the_action_of_the_preprocessed(bench: Bench, ref: PolicyRef) -> None:
     frames = pictures(4, 96, 96, 3)
     observation = np.stack([shrink(to_grey(frame), 84) for frame in frames], axis=-1)
