@@ -25,6 +25,8 @@ from app.settings import PREFIX, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
 _APPLICATION = "carracing"
+_OWN = "local"
+"""The address that has Ray start a cluster."""
 _FAREWELL_S = 10.0
 
 
@@ -82,7 +84,7 @@ def serve_until_told(options: LocalOptions) -> None:
     root = Storage.open(settings.root).root
     environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     environment["CARRACING_STORAGE"] = root
-    cluster = os.environ.get("RAY_ADDRESS")
+    cluster = os.environ.get("RAY_ADDRESS") or _OWN
 
     # Ray takes a second to import: not before the address is known to be free.
     import ray
@@ -108,7 +110,7 @@ def serve_until_told(options: LocalOptions) -> None:
         say("starting Ray and the service; this takes some seconds")
         try:
             ray.init(
-                address=cluster or "local",
+                address=cluster,
                 include_dashboard=False,
                 runtime_env={"env_vars": environment},
                 logging_level="ERROR",
@@ -144,10 +146,11 @@ def serve_until_told(options: LocalOptions) -> None:
                 with contextlib.suppress(RayServeException, RayError, TimeoutError):
                     handle = serve.get_app_handle(_APPLICATION)
                     handle.send_drives_away.remote().result(timeout_s=_FAREWELL_S)
-            if ray.is_initialized() and cluster:
-                serve.delete(_APPLICATION)
-            elif ray.is_initialized():
-                serve.shutdown()
+                # Before Serve's own shutdown, which cuts off what is being answered.
+                with contextlib.suppress(RayServeException, RayError, TimeoutError):
+                    serve.delete(_APPLICATION)
+                if cluster == _OWN:
+                    serve.shutdown()
             ray.shutdown()
     say("stopped")
 

@@ -127,9 +127,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 time.sleep(0.2)
             running = Running(process, client, PolicyStore.open(str(root)), log)
             yield running
-            with running.drive("mode=live&policy=you") as watching:
+            address = client.get("/gif?seed=99&episodes=3").headers["Location"]
+            with ThreadPoolExecutor(1) as thread, running.drive("mode=live&policy=you") as watching:
+                film = thread.submit(client.get, address)
+                time.sleep(1)  # far less than that film takes
                 process.send_signal(signal.SIGTERM)
                 assert close_of(watching) == (1001, "the service is going away; connect again")
+            assert film.result().status_code == 200
         finally:
             process.send_signal(signal.SIGTERM)
             status = process.wait(60)
