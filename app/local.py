@@ -14,13 +14,16 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import tyro
 
+from app.proxy import SWITCH, NoHAProxyError, haproxy_environment
 from app.settings import PREFIX, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
@@ -106,8 +109,11 @@ def serve_until_told(options: LocalOptions) -> None:
     # Before Ray, which would otherwise take SIGTERM for itself.
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    proxy_files = tempfile.TemporaryDirectory(prefix="carracing-", ignore_cleanup_errors=True)
     try:
         say("starting Ray and the service; this takes some seconds")
+        if cluster == _OWN:
+            environment |= choose_proxy(Path(proxy_files.name), options.host)
         try:
             ray.init(
                 address=cluster,
@@ -120,7 +126,8 @@ def serve_until_told(options: LocalOptions) -> None:
         signal.signal(signal.SIGTERM, stop)
         serve.start(
             http_options={"host": options.host, "port": options.port},
-            logging_config={"log_level": "WARNING"},
+            # With HAProxy it warns that a second machine could not be reached on this address.
+            logging_config={"log_level": "ERROR" if SWITCH in environment else "WARNING"},
         )
         serve.run(
             app,
@@ -152,7 +159,24 @@ def serve_until_told(options: LocalOptions) -> None:
                 if cluster == _OWN:
                     serve.shutdown()
             ray.shutdown()
+        proxy_files.cleanup()
     say("stopped")
+
+
+def choose_proxy(folder: Path, host: str) -> dict[str, str]:
+    """The variables that put HAProxy before the replicas; none where it cannot be or shall not.
+
+    Args:
+        folder: An empty folder for its files.
+        host: The address that the service listens on.
+    """
+    if SWITCH in os.environ:
+        return {}
+    try:
+        return haproxy_environment(folder, host)
+    except NoHAProxyError as error:
+        say(f"HAProxy cannot stand before the replicas, Serve's own slower proxy does: {error}")
+        return {}
 
 
 def say(line: str) -> None:

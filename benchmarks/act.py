@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 
 from app.bundled import read_bundled
+from app.proxy import SWITCH
 from benchmarks.load import Order, Result, measure
 from benchmarks.network import forward_ms
 from benchmarks.peers import PeersError
@@ -29,6 +30,12 @@ from benchmarks.running import NPY, OURS, Running, Server, ServerError, running,
 
 SERVERS: Final = {
     "ours": OURS,
+    "serve-proxy": Server(
+        "this service behind Serve's own proxy",
+        OURS.module,
+        OURS.arguments,
+        environment={SWITCH: "0"},
+    ),
     "fastapi": Server("FastAPI + uvicorn", "benchmarks.servers.with_fastapi"),
     "litserve": Server("LitServe", "benchmarks.servers.with_litserve", peer=True),
     "bentoml": Server("BentoML", "benchmarks.servers.with_bentoml", peer=True),

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ class Server:
     arguments: tuple[str, ...] = ()
     peer: bool = False
     """Whether it runs in the peers' environment."""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def python(self) -> Path:
         """Its interpreter; raises PeersError."""
@@ -104,6 +105,7 @@ def running(server: Server, environment: Mapping[str, str] | None = None) -> Ite
             env=inherited
             | _ONE_THREAD
             | {"CARRACING_STORAGE": str(store), "PYTHONPATH": str(_ROOT)}
+            | dict(server.environment)
             | dict(environment or {}),
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from app.local import LocalError, check_address, main
+from app.local import LocalError, check_address, choose_proxy, main
+from app.proxy import SWITCH, NoHAProxyError
 
 
 @pytest.fixture
@@ -67,3 +69,27 @@ def test_unsafe_settings_are_refused_in_words(
     monkeypatch.setattr("sys.argv", ["app.local", "--port", str(free)])
     assert main() == 2
     assert words in capsys.readouterr().err
+
+
+def test_haproxy_stands_before_the_replicas_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def cannot(_folder: Path, _host: str) -> dict[str, str]:
+        raise NoHAProxyError("there is no such binary")
+
+    monkeypatch.delenv(SWITCH, raising=False)
+    monkeypatch.setattr("app.local.haproxy_environment", lambda *of: {"OF": repr(of)})
+    assert choose_proxy(tmp_path, "localhost") == {"OF": repr((tmp_path, "localhost"))}
+    assert capsys.readouterr().out == ""
+
+    monkeypatch.setattr("app.local.haproxy_environment", cannot)
+    assert choose_proxy(tmp_path, "localhost") == {}
+    assert "there is no such binary" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_who_has_chosen_a_proxy_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
+) -> None:
+    monkeypatch.setenv(SWITCH, value)
+    assert choose_proxy(tmp_path, "localhost") == {}

