@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.count_requests import CountRequests
+from app.metrics import Meters
 from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
@@ -34,10 +36,15 @@ Every answer that depends on a policy names its version in the header `Policy-Ve
 
 
 def build_api(
-    settings: Settings, watcher: PolicyWatcher, renderer: Renderer, store: PolicyStore
+    settings: Settings,
+    watcher: PolicyWatcher,
+    renderer: Renderer,
+    store: PolicyStore,
+    meters: Meters | None = None,
 ) -> FastAPI:
     """The API over these. Its lifespan starts and stops the watcher."""
-    service = Service(settings, watcher, renderer, store)
+    meters = meters or Meters()
+    service = Service(settings, watcher, renderer, store, meters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,4 +61,5 @@ def build_api(
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes):
         api.include_router(routes(service))
+    api.add_middleware(CountRequests, meters=meters)
     return api

@@ -16,6 +16,7 @@ from app.api import build_api
 from app.bundled import Source, load_bundled
 from app.films import BusyError, FilmOrder
 from app.logs import route_logs
+from app.metrics import serve_meters
 from app.policy_watcher import PolicyWatcher
 from app.renderer import RENDER_FAILURES, CurveEncoding, RenderFailure
 from app.settings import load_settings
@@ -84,16 +85,19 @@ class PolicyServer:
         torch.set_num_threads(1)
         self._settings = settings
         self._store = PolicyStore.open(settings.root)
+        self._meters = serve_meters()
         self._watcher = PolicyWatcher(
             self._store,
             settings.poll_interval_s,
             fallback=_fallback() if settings.bundled else None,
+            on_look=self._meters.serves,
+            on_reload=self._meters.reloaded,
         )
         self._renderer = RemoteRenderer(renderer)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application that Serve routes requests to."""
-        return build_api(self._settings, self._watcher, self._renderer, self._store)
+        return build_api(self._settings, self._watcher, self._renderer, self._store, self._meters)
 
     async def check_health(self) -> None:
         """Healthy as long as the watcher runs; storage and policies are readiness's matter."""

@@ -14,6 +14,7 @@ import torch
 from app.bundled import Source, read_bundled_progress
 from app.films import FilmOrder, FilmStudio
 from app.logs import route_logs
+from app.metrics import serve_meters
 from app.renderer import RENDER_FAILURES, CurveEncoding, NoCurveError, RenderFailure
 from app.settings import load_settings
 from training.progress import ProgressError, read_progress
@@ -43,6 +44,7 @@ class RenderServer:
             self._store,
             max_waiting=settings.film_max_waiting,
             cache_bytes=settings.film_cache_bytes,
+            report=serve_meters().films,
         )
         self._curves: OrderedDict[_CurveKey, bytes] = OrderedDict()
         self._closing.callback(self._studio.close)

@@ -61,6 +61,7 @@ def act_routes(service: Service) -> APIRouter:
                 return actions
 
             actions = await service.compute(decide, reads_json=media == JSON)
+        service.meters.acted(len(actions))
         response.headers.update(policy_headers(loaded))
         response.headers["Cache-Control"] = "no-store"
         return Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from app.films import BusyError, FilmPolicyError
+from app.metrics import Meters
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
 from app.renderer import NoCurveError, Renderer
@@ -68,12 +69,18 @@ class Service:
     """Settings, the policy, the renderer and storage. Its methods belong to one event loop."""
 
     def __init__(
-        self, settings: Settings, watcher: PolicyWatcher, renderer: Renderer, store: PolicyStore
+        self,
+        settings: Settings,
+        watcher: PolicyWatcher,
+        renderer: Renderer,
+        store: PolicyStore,
+        meters: Meters,
     ) -> None:
         self.settings = settings
         self.watcher = watcher
         self.renderer = renderer
         self.store = store
+        self.meters = meters
         self.acting = Gate(settings.act_pending, "queries")
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
