@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.auth import RequireToken, describe_token
 from app.count_requests import CountRequests
+from app.headers import AddHeaders
 from app.metrics import Meters
+from app.origins import RefuseForeignPages, SharedOrigins
 from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
@@ -44,6 +47,7 @@ def build_api(
 ) -> FastAPI:
     """The API over these. Its lifespan starts and stops the watcher."""
     meters = meters or Meters()
+    token, origins = settings.api_token, settings.cors_origins
     service = Service(settings, watcher, renderer, store, meters)
 
     @asynccontextmanager
@@ -56,10 +60,23 @@ def build_api(
         yield
         await asyncio.to_thread(service.close)
 
-    api = ProblemApi(title="CarRacing PPO", version="1", description=_ABOUT, lifespan=lifespan)
+    api = ProblemApi(
+        title="CarRacing PPO",
+        version="1",
+        description=_ABOUT,
+        lifespan=lifespan,
+        describe=describe_token if token else None,
+    )
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes):
         api.include_router(routes(service))
+    # From the innermost to the outermost: a refusal is counted and has its headers as well.
+    if token:
+        api.add_middleware(RequireToken, token=token)
+    api.add_middleware(RefuseForeignPages, origins=origins)
+    if origins:
+        api.add_middleware(SharedOrigins, origins=origins)
+    api.add_middleware(AddHeaders, private=token is not None)
     api.add_middleware(CountRequests, meters=meters)
     return api

@@ -21,10 +21,14 @@ from typing import Annotated
 
 import tyro
 
-from app.settings import PREFIX, SettingsError, load_settings
+from app.settings import PREFIX, Settings, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
+OWN = "local"
+"""The address of a Ray that is started for the service alone."""
+
 _APPLICATION = "carracing"
+_FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class LocalOptions:
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: Annotated[int, tyro.conf.arg(metavar="1..65535")] = 8000
     """Port to listen on."""
+    metrics_port: int | None = None
+    """Port where Ray shows metrics to Prometheus; else a free one."""
 
 
 class LocalError(Exception):
@@ -67,11 +73,29 @@ def check_address(host: str, port: int) -> None:
         ) from error
 
 
+def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
+    """Set what the service's processes are to inherit; what a Ray elsewhere has to be told.
+
+    Raises:
+        LocalError: That would show the token.
+    """
+    os.environ["CARRACING_STORAGE"] = root
+    if cluster == OWN:
+        os.environ.update([_FRONT])
+        return {}
+    if settings.api_token is not None:
+        raise LocalError(
+            f"the Ray at {cluster} would write the token to its logs; set CARRACING_API_TOKEN "
+            "where that Ray is started, and not here"
+        )
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+
+
 def serve_until_told(options: LocalOptions) -> None:
     """Serve until SIGINT or SIGTERM arrives.
 
     Raises:
-        LocalError: The address is taken, or there is no Ray at RAY_ADDRESS.
+        LocalError: The address is taken, or the Ray at RAY_ADDRESS is not there or not to be used.
         SettingsError: The environment holds settings that are refused.
         StorageError: The storage root is no address of one.
     """
@@ -79,9 +103,8 @@ def serve_until_told(options: LocalOptions) -> None:
     settings = load_settings()
     # Absolute, as replicas may run in another folder.
     root = Storage.open(settings.root).root
-    environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    environment["CARRACING_STORAGE"] = root
-    cluster = os.environ.get("RAY_ADDRESS")
+    cluster = os.environ.get("RAY_ADDRESS") or OWN
+    environment = pass_on(settings, root, cluster)
 
     # Ray takes a second to import: not before the address is known to be free.
     import ray
@@ -105,25 +128,33 @@ def serve_until_told(options: LocalOptions) -> None:
         say("starting Ray and the service; this takes some seconds")
         try:
             ray.init(
-                address=cluster or "local",
+                address=cluster,
                 include_dashboard=False,
-                runtime_env={"env_vars": environment},
+                runtime_env={"env_vars": environment} if environment else None,
                 logging_level="ERROR",
+                _metrics_export_port=options.metrics_port if cluster == OWN else None,
             )
         except ConnectionError as error:
             raise LocalError(f"there is no Ray at RAY_ADDRESS={cluster}: {error}") from error
         signal.signal(signal.SIGTERM, stop)
         serve.start(
             http_options={"host": options.host, "port": options.port},
-            logging_config={"log_level": "WARNING"},
+            logging_config={"encoding": settings.log_encoding, "log_level": "WARNING"},
         )
         serve.run(
             app,
             name=_APPLICATION,
             route_prefix="/",
-            logging_config={"log_level": settings.log_level, "enable_access_log": False},
+            logging_config={
+                "encoding": settings.log_encoding,
+                "log_level": settings.log_level,
+                "enable_access_log": False,
+            },
         )
         say(f"listening on http://{options.host}:{options.port} (Ctrl-C stops it)")
+        for node in ray.nodes():
+            place = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+            say(f"metrics for Prometheus are at http://{place}/metrics")
         say(f"policies are read from {root}")
         if settings.bundled:
             say("as long as there is none, the bundled policy drives")
@@ -136,10 +167,10 @@ def serve_until_told(options: LocalOptions) -> None:
         # Ray reports the end of Serve's controller, which is meant, as a failed task.
         unheard = io.StringIO()
         with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
-            if ray.is_initialized() and cluster:
-                serve.delete(_APPLICATION)
-            elif ray.is_initialized():
+            if ray.is_initialized() and cluster == OWN:
                 serve.shutdown()
+            elif ray.is_initialized():
+                serve.delete(_APPLICATION)
             ray.shutdown()
     say("stopped")
 

@@ -80,7 +80,7 @@ def status_routes(service: Service) -> APIRouter:
     @router.get("/policies", responses=problems(422, 503), summary="What storage holds")
     async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
         """Published policies, newest first, and those that are broken. A few seconds old."""
-        with failures_as_problems():
+        with service.listing.enter(), failures_as_problems():
             listing = await lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
         response.headers["Cache-Control"] = "no-store"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from app.films import BusyError, FilmPolicyError
+from app.limits import LISTINGS
 from app.metrics import Meters
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
@@ -81,6 +82,7 @@ class Service:
         self.renderer = renderer
         self.store = store
         self.meters = meters
+        self.listing = Gate(LISTINGS, "listings of storage")
         self.acting = Gate(settings.act_pending, "queries")
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")

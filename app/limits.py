@@ -1,0 +1,15 @@
+"""How many requests the service holds at once. Nothing is imported: Serve's proxy reads it, too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REPLICA_REQUESTS: Final = 256
+"""In a replica, as Serve is told with ``max_ongoing_requests``."""
+PROBES: Final = 16
+"""How many of those nothing that waits may take, so that health is always answered."""
+LISTINGS: Final = 16
+"""Those that may wait for storage to be listed."""
+
+HEALTH: Final = "/health/"
+"""Where the paths of probes begin."""
