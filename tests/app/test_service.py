@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import httpx
@@ -21,102 +14,17 @@ import pytest
 from PIL import Image
 
 from app.bundled import read_bundled
-from tests.app.conftest import NPY, is_problem, npy, pictures
+from tests.app.conftest import NPY, is_problem
+from tests.app.running import BODY, Running, publish, run_service
 from tests.app.test_render_server import table
-from tests.conftest import build_actor, build_manifest
-from training.policy import Policy, weights_to_bytes
-from training.store import PolicyRef, PolicyStore, progress_file
-
-BODY = pictures(84, 84, 4)
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Running:
-    """A service in a process of its own."""
-
-    process: subprocess.Popen[str]
-    client: httpx.Client
-    store: PolicyStore
-    log: Path
-
-    def act(self) -> httpx.Response:
-        return self.client.post("/act", content=npy(BODY), headers=NPY)
-
-    def wait_for(self, ref: PolicyRef) -> None:
-        """Query until this policy decides; every query has to succeed."""
-        deadline = time.monotonic() + 15
-        while True:
-            response = self.act()
-            assert response.status_code == 200, response.text
-            if response.json()["policy"] == ref.version:
-                return
-            assert time.monotonic() < deadline
-
-
-def publish(store: PolicyStore, *, iteration: int = 1, run: str = "run-a") -> PolicyRef:
-    weights = weights_to_bytes(build_actor(seed=iteration))
-    return store.publish(build_manifest(weights, iteration=iteration, run=run), weights)
-
-
-def processes_of(marker: str) -> list[str]:
-    """Command lines of the live processes whose environment holds a text."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if marker.encode() in environment and command:
-            found.append(command)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from training.policy import Policy
+from training.store import PolicyRef, progress_file
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("service")
-    root, log, port = folder / "store", folder / "log", free_port()
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CARRACING_", "ANYSCALE_", "RAY_ADDRESS"))
-    }
-    environment |= {"CARRACING_STORAGE": str(root), "CARRACING_POLL_INTERVAL_S": "0.5"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.local", "--port", str(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        try:
-            deadline = time.monotonic() + 120
-            while "listening on" not in log.read_text():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-            yield Running(process, client, PolicyStore.open(str(root)), log)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(60)
-    assert status == 0, log.read_text()
-    assert log.read_text().splitlines()[-2:] == ["stopping", "stopped"]
-    assert "Traceback" not in log.read_text()
-    deadline = time.monotonic() + 10
-    while left := processes_of(str(root)):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    with run_service(tmp_path_factory.mktemp("service")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
