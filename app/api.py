@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.auth import RequireToken, describe_token
+from app.bodies import RefuseBodies, describe_bodies
 from app.count_requests import CountRequests
 from app.headers import AddHeaders
 from app.metrics import Meters
@@ -65,13 +66,14 @@ def build_api(
         version="1",
         description=_ABOUT,
         lifespan=lifespan,
-        describe=describe_token if token else None,
+        describe=[describe_bodies, describe_token] if token else [describe_bodies],
     )
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes):
         api.include_router(routes(service))
     # From the innermost to the outermost: a refusal is counted and has its headers as well.
+    api.add_middleware(RefuseBodies)
     if token:
         api.add_middleware(RequireToken, token=token)
     api.add_middleware(RefuseForeignPages, origins=origins)

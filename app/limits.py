@@ -10,6 +10,8 @@ PROBES: Final = 16
 """How many of those nothing that waits may take, so that health is always answered."""
 LISTINGS: Final = 16
 """Those that may wait for storage to be listed."""
+LARGEST_BODIES: Final = 16
+"""Bodies of the largest size that may be held; of smaller ones, as many more."""
 
 HEALTH: Final = "/health/"
 """Where the paths of probes begin."""

@@ -217,9 +217,9 @@ class ProblemApi(FastAPI):
     """A FastAPI application whose every error is a problem, in its documentation as well."""
 
     def __init__(
-        self, *, describe: Callable[[dict[str, Any]], None] | None = None, **options: Any
+        self, *, describe: Sequence[Callable[[dict[str, Any]], None]] = (), **options: Any
     ) -> None:
-        """As FastAPI's; ``describe`` adds to the OpenAPI document."""
+        """As FastAPI's; each of ``describe`` adds to the OpenAPI document."""
         super().__init__(**options)
         self._describe = describe
         self.add_exception_handler(ProblemError, _on_problem)
@@ -234,8 +234,8 @@ class ProblemApi(FastAPI):
             [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        if self._describe is not None:
-            self._describe(document)
+        for describe in self._describe:
+            describe(document)
         return document
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from app.films import BusyError, FilmPolicyError
-from app.limits import LISTINGS
+from app.limits import LARGEST_BODIES, LISTINGS
 from app.metrics import Meters
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
@@ -26,7 +26,7 @@ def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
 
 
 class Gate:
-    """Lets a number of requests in at once, and turns the others away."""
+    """Lets so much in at once, and turns the rest away."""
 
     def __init__(self, limit: int, what: str) -> None:
         self._limit = limit
@@ -34,15 +34,15 @@ class Gate:
         self._inside = 0
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Be one of those inside; raises ProblemError, 503, when there is no room."""
-        if self._inside >= self._limit:
-            raise _busy(f"{self._limit} {self._what} are under way already")
-        self._inside += 1
+    def enter(self, size: int = 1) -> Iterator[None]:
+        """Be inside meanwhile; raises ProblemError, 503, when there is no room."""
+        if self._inside + size > self._limit:
+            raise _busy(f"{self._inside} {self._what} are under way already")
+        self._inside += size
         try:
             yield
         finally:
-            self._inside -= 1
+            self._inside -= size
 
 
 def _busy(detail: str) -> ProblemError:
@@ -84,6 +84,7 @@ class Service:
         self.meters = meters
         self.listing = Gate(LISTINGS, "listings of storage")
         self.acting = Gate(settings.act_pending, "queries")
+        self.bodies = Gate(LARGEST_BODIES * settings.max_body_bytes, "bytes of queries")
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
         self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")
