@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.metrics import Meters
 
 UNKNOWN: Final = "unknown"
-"""The path of whatever the service has no route for, so that callers cannot invent labels."""
+"""The path of whatever there is no route for, so that callers cannot invent labels, and of what is
+refused before a route is looked for."""
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _WEBSOCKET: Final = "WEBSOCKET"
 _LEFT: Final = "left"

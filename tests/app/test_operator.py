@@ -47,6 +47,8 @@ def service(tmp_path_factory: pytest.TempPathFactory, logs: Path) -> Iterator[Ru
         CARRACING_API_TOKEN=TOKEN,
         CARRACING_CORS_ORIGINS=FRIEND,
         CARRACING_LOG_ENCODING="JSON",
+        # On a slow machine a flood of queries takes its time to arrive.
+        CARRACING_BODY_TIMEOUT_S="300",
         RAY_TMPDIR=str(logs),
     ) as running:
         running.client.headers.update(AUTHORIZED)
