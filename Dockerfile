@@ -24,6 +24,8 @@ RUN python -m pip install --no-cache-dir \
     opencv-python-headless==4.11.0.86 \
     fastapi==0.165.0 \
     pydantic-settings==2.16.3 \
+    httpx==0.28.1 \
+    websockets==17.4 \
     pillow==13.0.0 \
     matplotlib==3.11.2 \
     safetensors==0.8.0 \
@@ -33,7 +35,8 @@ RUN python -m pip install --no-cache-dir \
 # A missing or broken package fails the build, not a node that is already being paid for.
 RUN python -c "\
 import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
-import fastapi, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
+import fastapi, httpx, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
+import websockets.sync.client; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
 from ray.rllib.algorithms.ppo import PPOConfig; \
 assert ray.__version__.startswith('2.59.0'), ray.__version__; \

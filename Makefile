@@ -5,13 +5,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 READY := .venv/.installed
 
-.PHONY: help demo train serve test lint clean
+.PHONY: help demo train serve test chromium lint clean
 
 help:
 	@echo "make demo   train a small run in the background and serve what it publishes"
 	@echo "make train  train; options: make train ARGS='--skip-asha --max-iters 100'"
 	@echo "make serve  serve the newest policy; options: make serve ARGS='--port 9000'"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests; as root on Debian it installs chromium first, for those of the page"
 	@echo "make lint   check formatting, style and types"
 	@echo "make clean  remove the environment and caches, but no results"
 
@@ -26,8 +26,14 @@ serve: $(READY)
 	@$(RUN) -m app.local $(ARGS)
 
 test: $(READY)
+	@$(MAKE) --silent chromium 2>/dev/null || echo "without chromium the page is not tested in a browser"
 	@echo "running the tests (about ten minutes on two cores)"
 	@$(RUN) -m pytest $(ARGS)
+
+# The browser that the page is tested in, as Debian packages it.
+chromium:
+	@command -v chromium >/dev/null || { echo "installing chromium (once)"; \
+		{ apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1; }
 
 lint: $(READY)
 	@echo "checking format, style and types"

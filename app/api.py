@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from app.auth import RequireToken, describe_token
 from app.bodies import RefuseBodies, describe_bodies
 from app.count_requests import CountRequests
+from app.drives import Drives
 from app.headers import AddHeaders
 from app.metrics import Meters
 from app.origins import RefuseForeignPages, SharedOrigins
@@ -18,7 +19,10 @@ from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
-from app.routes_pictures import curve_routes, film_routes
+from app.routes_curve import curve_routes
+from app.routes_drive import drive_routes
+from app.routes_films import film_routes
+from app.routes_page import page_routes
 from app.routes_status import status_routes
 from app.service import Service
 from app.settings import Settings
@@ -30,6 +34,9 @@ _FIRST_LOOK_S = 20.0
 _ABOUT = """\
 Drives CarRacing-v3 from pixels with the newest policy that training has published, and until there
 is one, with a policy that is bundled with the service.
+
+`WS /drive` is a WebSocket and so not listed here: it answers the pictures of a program's own
+environment with actions, or drives in real time and streams what happens. The README describes it.
 
 Every answer that depends on a policy names its version in the header `Policy-Version`, and in
 `Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
@@ -44,12 +51,14 @@ def build_api(
     watcher: PolicyWatcher,
     renderer: Renderer,
     store: PolicyStore,
+    drives: Drives | None = None,
     meters: Meters | None = None,
 ) -> FastAPI:
-    """The API over these. Its lifespan starts and stops the watcher."""
+    """The API over these. Its lifespan starts and stops the watcher, and ends the drives."""
+    drives = drives or Drives(settings.drives_max)
     meters = meters or Meters()
     token, origins = settings.api_token, settings.cors_origins
-    service = Service(settings, watcher, renderer, store, meters)
+    service = Service(settings, watcher, renderer, store, drives, meters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,6 +68,7 @@ def build_api(
         if not await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S):
             watcher.fall_back()
         yield
+        await drives.close()
         await asyncio.to_thread(service.close)
 
     api = ProblemApi(
@@ -70,8 +80,9 @@ def build_api(
     )
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
-    for routes in (act_routes, film_routes, curve_routes, status_routes):
+    for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
+    api.include_router(page_routes())
     # From the innermost to the outermost: a refusal is counted and has its headers as well.
     api.add_middleware(RefuseBodies)
     if token:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The caller has it already."}}
+"""The ``responses`` of a route that answers so."""
 
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 

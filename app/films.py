@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 FPS = 25
 """Pictures per second unless others are asked for: half of the simulator's own."""
 
-_FILM_VERSION = 2  # to be raised where this project itself comes to draw films differently
+_FILM_VERSION = 3  # to be raised where this project itself comes to draw films differently
 _DECIDES_BYTES = (
     "torch",
     "numpy",

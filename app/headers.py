@@ -22,7 +22,8 @@ class AddHeaders:
     """Adds the headers that every answer has, unless the answer has its own.
 
     Other pages may show pictures: a film's address is made to be passed on. They may load nothing
-    else, and with ``private`` no pictures either. What CORS lets a page fetch is not touched by it.
+    else, and with ``private`` no pictures either, nor may caches in between keep any. What CORS
+    lets a page fetch is not touched by it.
 
     Serve adds ``X-Request-ID`` to HTTP's answers itself, and forgets it where a WebSocket begins.
     """
@@ -53,6 +54,9 @@ class AddHeaders:
         headers = MutableHeaders(scope=start)
         for name, value in EVERYWHERE.items():
             headers.setdefault(name, value)
+        if self._private and (kept := headers.get("Cache-Control")) is not None:
+            # Else a cache in between would answer those who have no token.
+            headers["Cache-Control"] = kept.replace("public", "private")
         # A 304 leaves what the browser has noted of the picture that it keeps.
         if start["status"] != 304:
             picture = headers.get("Content-Type", "").startswith("image/")

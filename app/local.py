@@ -29,6 +29,7 @@ OWN = "local"
 
 _APPLICATION = "carracing"
 _FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
+_FAREWELL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def serve_until_told(options: LocalOptions) -> None:
     # Ray takes a second to import: not before the address is known to be free.
     import ray
     from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
 
     from app.main import app
 
@@ -167,6 +170,11 @@ def serve_until_told(options: LocalOptions) -> None:
         # Ray reports the end of Serve's controller, which is meant, as a failed task.
         unheard = io.StringIO()
         with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
+            if ray.is_initialized():
+                # Who does not hear it is cut off a little later.
+                with contextlib.suppress(RayServeException, RayError, TimeoutError):
+                    handle = serve.get_app_handle(_APPLICATION)
+                    handle.send_drives_away.remote().result(timeout_s=_FAREWELL_S)
             if ray.is_initialized() and cluster == OWN:
                 serve.shutdown()
             elif ray.is_initialized():

@@ -31,6 +31,7 @@ class PolicyServer:
         route_logs(settings.log_level)
         import torch
 
+        from app.drives import Drives
         from app.policy_watcher import PolicyWatcher
         from app.remote_renderer import RemoteRenderer
         from training.store import PolicyStore
@@ -48,12 +49,27 @@ class PolicyServer:
             on_reload=self._meters.reloaded,
         )
         self._renderer = RemoteRenderer(renderer)
+        self._drives = Drives(settings.drives_max)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application that Serve routes requests to."""
         from app.api import build_api
 
-        return build_api(self._settings, self._watcher, self._renderer, self._store, self._meters)
+        return build_api(
+            self._settings,
+            self._watcher,
+            self._renderer,
+            self._store,
+            self._drives,
+            self._meters,
+        )
+
+    async def send_drives_away(self) -> None:
+        """End the open drives, for which Serve would wait before it lets this process end.
+
+        The API's lifespan ends them as well, but that is over only after such a wait.
+        """
+        await self._drives.close()
 
     async def check_health(self) -> None:
         """Healthy as long as the watcher runs; storage and policies are readiness's matter."""

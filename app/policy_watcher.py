@@ -75,6 +75,8 @@ class PolicyWatcher:
         self._loaded: LoadedPolicy | None = None
         self._fallen_back: LoadedPolicy | None = None
         self._away: str | None = None
+        # Before the fallback takes over, which may be asked about at once.
+        self._answered = False
         self._fault: str | None = None
         self._broken: dict[PolicyRef, str] = {}
         # The answer of latest.json that was acted upon, and when to do so again regardless.
@@ -93,7 +95,7 @@ class PolicyWatcher:
     @property
     def last_error(self) -> str | None:
         """Why the newest policy is not the one that is served; None while it is."""
-        if self._away is None and self._fallen_back is not None and not self._looked.is_set():
+        if self._away is None and self._fallen_back is not None and not self._answered:
             return f"storage has not answered yet ({self._store.storage.root})"
         return self._away or self._fault
 
@@ -158,6 +160,7 @@ class PolicyWatcher:
                 logger.warning("%s; what is loaded is served", away)
             self._away = away
             if away is None:
+                self._answered = True
                 self.fall_back()
             if away is None or self.fallback is None:
                 self._looked.set()

@@ -30,7 +30,8 @@ Kind = Literal[
     "no-policy",
     "busy",
     "render-timeout",
-    "policy-gone",
+    "no-such-policy",
+    "no-such-range",
     "no-curve",
     "storage-away",
 ]
@@ -44,7 +45,8 @@ TITLES: dict[Kind, str] = {
     "no-policy": "No policy has been published yet",
     "busy": "Too many requests are waiting",
     "render-timeout": "Rendering took too long",
-    "policy-gone": "The film's policy is not there any more",
+    "no-such-policy": "There is no such policy",
+    "no-such-range": "The range holds no bytes",
     "no-curve": "There is no training curve",
     "storage-away": "Storage cannot be read",
 }

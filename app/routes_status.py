@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import problems
 from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
 from app.service import Service, failures_as_problems, policy_headers
 from training.manifest import Manifest
-from training.store import Listing
-
-_LISTING_KEPT_S = 5.0
-_PAGE = Path(__file__).with_name("page.html")
-_PAGE_POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' blob: data:; "
-    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 
 
 class PoliciesQuery(BaseModel):
@@ -34,22 +23,6 @@ class PoliciesQuery(BaseModel):
     """Most policies to list."""
 
 
-class _Lister:
-    """Lists storage beside the event loop, at most once every few seconds."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._lock = asyncio.Lock()
-        self._kept: tuple[float, Listing] | None = None
-
-    async def listing(self) -> Listing:
-        async with self._lock:
-            now = asyncio.get_running_loop().time()
-            if self._kept is None or now - self._kept[0] > _LISTING_KEPT_S:
-                self._kept = (now, await asyncio.to_thread(self._service.store.listing))
-            return self._kept[1]
-
-
 def _summary(manifest: Manifest) -> PolicySummary:
     return PolicySummary(**PolicySummary.facts(manifest))
 
@@ -57,7 +30,6 @@ def _summary(manifest: Manifest) -> PolicySummary:
 def status_routes(service: Service) -> APIRouter:
     """The routes about the service itself."""
     router = APIRouter(tags=["status"])
-    lister = _Lister(service)
 
     @router.head("/policy", include_in_schema=False)
     @router.get("/policy", responses=problems(503), summary="The policy that is served")
@@ -80,8 +52,8 @@ def status_routes(service: Service) -> APIRouter:
     @router.get("/policies", responses=problems(422, 503), summary="What storage holds")
     async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
         """Published policies, newest first, and those that are broken. A few seconds old."""
-        with service.listing.enter(), failures_as_problems():
-            listing = await lister.listing()
+        with failures_as_problems():
+            listing = await service.lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
         response.headers["Cache-Control"] = "no-store"
         if loaded is not None:
@@ -112,12 +84,4 @@ def status_routes(service: Service) -> APIRouter:
         response.headers.update(policy_headers(loaded))
         return Health(status="ready", policy=loaded.policy.version, source=loaded.source)
 
-    @router.head("/", include_in_schema=False)
-    @router.get("/", response_class=HTMLResponse, responses=problems(), summary="Watch it drive")
-    async def page() -> HTMLResponse:
-        """A page that shows the newest policy."""
-        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY}
-        return HTMLResponse(html, headers=headers)
-
-    html = _PAGE.read_text(encoding="utf-8")
     return router

@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from app.bundled import Source
+from app.drives import Drives
 from app.films import BusyError, FilmPolicyError
-from app.limits import LARGEST_BODIES, LISTINGS
+from app.limits import LARGEST_BODIES
+from app.listing import Lister
 from app.metrics import Meters
+from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
 from app.renderer import NoCurveError, Renderer
@@ -20,9 +24,14 @@ from training.store import PolicyStore
 T = TypeVar("T")
 
 
-def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
+def version_headers(version: str, source: Source) -> dict[str, str]:
     """What every answer says that depends on a policy."""
-    return {"Policy-Version": loaded.policy.version, "Policy-Source": loaded.source}
+    return {"Policy-Version": version, "Policy-Source": source}
+
+
+def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
+    """The same for the policy that is served."""
+    return version_headers(loaded.policy.version, loaded.source)
 
 
 class Gate:
@@ -56,8 +65,8 @@ def failures_as_problems() -> Iterator[None]:
         yield
     except BusyError as error:
         raise _busy(str(error)) from error
-    except FilmPolicyError as error:
-        raise ProblemError(503, "policy-gone", str(error), retry_after_s=5) from error
+    except (FilmPolicyError, UnknownPolicyError) as error:
+        raise ProblemError(404, "no-such-policy", str(error)) from error
     except NoCurveError as error:
         raise ProblemError(404, "no-curve", str(error)) from error
     except OSError as error:
@@ -75,6 +84,7 @@ class Service:
         watcher: PolicyWatcher,
         renderer: Renderer,
         store: PolicyStore,
+        drives: Drives,
         meters: Meters,
     ) -> None:
         self.settings = settings
@@ -82,7 +92,11 @@ class Service:
         self.renderer = renderer
         self.store = store
         self.meters = meters
-        self.listing = Gate(LISTINGS, "listings of storage")
+        self.lister = Lister(store)
+        self.shelf = PolicyShelf(store, watcher, self.lister)
+        self.drives = drives
+        self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
+        """Where all live drives are simulated: one thread leaves queries the most."""
         self.acting = Gate(settings.act_pending, "queries")
         self.bodies = Gate(LARGEST_BODIES * settings.max_body_bytes, "bytes of queries")
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
@@ -128,5 +142,5 @@ class Service:
     def close(self) -> None:
         """Stop the watcher and the threads."""
         self.watcher.stop()
-        for threads in (self._threads, self._json_thread):
+        for threads in (self._threads, self._json_thread, self.simulation):
             threads.shutdown(wait=False, cancel_futures=True)

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     film_timeout_s: Annotated[float, Field(ge=1, le=3600)] = 100.0
     """Longest wait for a film or a curve; below Serve's ``request_timeout_s``, which would answer
     without a problem's body."""
+    drives_max: Annotated[int, Field(ge=1, le=256)] = 16
+    """Drives over WebSockets that are open at once; more are told to come back."""
+    drive_idle_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Longest time that a drive stays open without a message from its client."""
     api_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
     """What a request has to show, except for health; None: nothing."""
     cors_origins: Annotated[
@@ -106,13 +110,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _leave_room_for_probes(self) -> Settings:
-        waiting = self.act_pending + self.film_pending + LISTINGS
-        room = REPLICA_REQUESTS - PROBES
-        if waiting > room:
+        wanted = {
+            name: getattr(self, name) for name in ("act_pending", "film_pending", "drives_max")
+        }
+        room = REPLICA_REQUESTS - PROBES - LISTINGS
+        if sum(wanted.values()) > room:
+            named = ", ".join(f"{PREFIX}{name.upper()}={value}" for name, value in wanted.items())
             raise ValueError(
-                f"{PREFIX}ACT_PENDING={self.act_pending} and {PREFIX}FILM_PENDING="
-                f"{self.film_pending} are more than a replica holds beside its probes: together "
-                f"they may be {room - LISTINGS}"
+                f"{named} are more than a replica holds beside its probes: together they may be "
+                f"{room}"
             )
         return self
 

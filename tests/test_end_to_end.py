@@ -6,7 +6,6 @@ each other through the artifact storage's address alone, as they do on Anyscale.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
@@ -25,6 +24,8 @@ import pytest
 from anyscale.job.models import JobConfig
 from anyscale.service.models import ServiceConfig
 from anyscale.utils.runtime_env import zip_local_dir
+
+from app.client import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -164,8 +165,8 @@ def trained(cluster: Cluster) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(cluster: Cluster, trained: str) -> Iterator[httpx.Client]:
-    """service.yaml's application on the same cluster; a client that is connected to it."""
+def served(cluster: Cluster, trained: str) -> str:
+    """service.yaml's application on the same cluster; its address."""
     service = ServiceConfig.from_yaml(str(ROOT / "service.yaml"))
     archive = upload(service, cluster.folder, "service")
     port = free_port()
@@ -191,8 +192,7 @@ def served(cluster: Cluster, trained: str) -> Iterator[httpx.Client]:
     cluster.ray("serve", "deploy", str(file))
     address = f"http://127.0.0.1:{port}"
     wait_for(f"{address}/health/ready", lambda response: response.is_success)
-    with httpx.Client(base_url=address, timeout=60) as client:
-        yield client
+    return address
 
 
 def test_the_job_trains_in_both_phases_and_publishes(trained: str, cluster: Cluster) -> None:
@@ -204,32 +204,27 @@ def test_the_job_trains_in_both_phases_and_publishes(trained: str, cluster: Clus
     assert (run / "best_config.json").exists()
 
 
-def test_the_service_acts_with_the_policy_that_the_job_published(served: httpx.Client) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros((2, 84, 84, 4), np.uint8))
-    response = served.post(
-        "/act", content=buffer.getvalue(), headers={"content-type": "application/x-npy"}
-    )
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    assert answer["policy"].startswith("prodjob_test-000003-")
-    actions = np.array(answer["actions"])
-    assert actions.shape == (2, 3)
-    assert (actions >= [-1, 0, 0]).all()
-    assert (actions <= [1, 1, 1]).all()
+def test_the_service_acts_with_the_policy_that_the_job_published(served: str) -> None:
+    with Client(served) as client:
+        decision = client.act(np.zeros((2, 84, 84, 4), np.uint8))
+    assert decision.policy.startswith("prodjob_test-000003-")
+    assert decision.source == "storage"
+    assert decision.actions.shape == (2, 3)
+    assert (decision.actions >= [-1, 0, 0]).all()
+    assert (decision.actions <= [1, 1, 1]).all()
 
 
-def test_the_service_films_it(served: httpx.Client) -> None:
-    response = served.get("/gif", params={"seed": 7, "max_steps": 200})
-    assert response.status_code == 200, response.text
-    frames = iio.imread(response.content, extension=".gif", index=None)
+def test_the_service_films_it(served: str) -> None:
+    with Client(served) as client:
+        film = client.gif(7, max_steps=200)
+    frames = iio.imread(film, extension=".gif", index=None)
     assert len(np.unique(frames.reshape(len(frames), -1), axis=0)) > 20
 
 
-def test_the_service_draws_the_job_s_curve(served: httpx.Client) -> None:
-    data = served.get("/curve.json").json()
+def test_the_service_draws_the_job_s_curve(served: str) -> None:
+    data = httpx.get(f"{served}/curve.json", timeout=60).json()
     assert data["iteration"] == [1, 2, 3]
     assert data["finetune_at"] == 2
-    picture = served.get("/curve.png")
+    picture = httpx.get(f"{served}/curve.png", timeout=60)
     assert picture.headers["content-type"] == "image/png"
     assert iio.imread(picture.content, extension=".png").shape[1] > 400

@@ -1,16 +1,27 @@
-"""The README claims what is so: its tables are the command lines' own, its tree is the folders'."""
+"""The README claims what is so: its tables are the command lines' own, its tree is the folders',
+and its Python runs.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.api import build_api
+from app.bundled import load_bundled
+from app.policy_watcher import PolicyWatcher
 from app.settings import PREFIX, Settings
+from tests.app.conftest import INTERVAL_S, FakeRenderer
+from tests.app.live import listen
 from training.evaluate_options import EvaluateOptions
+from training.rollout import drive
+from training.store import PolicyStore
 from training.train import parse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,3 +90,18 @@ def test_the_tree_names_every_module_and_nothing_else() -> None:
         if path.suffix in (".py", ".html") and path.name != "__init__.py"
     }
     assert named - {"test_end_to_end.py"} == there
+
+
+def test_the_program_drives_and_prints_the_offline_score(store: PolicyStore) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", section("From a program"), re.DOTALL | re.M)
+    shown = "http://127.0.0.1:8000"
+    assert shown in program
+    policy = load_bundled()
+    watcher = PolicyWatcher(store, INTERVAL_S, fallback=policy)
+    with listen(build_api(Settings(), watcher, FakeRenderer(), store)) as url:
+        command = [sys.executable, "-c", program.replace(shown, url)]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    (seed,) = re.findall(r"seed=(\d+)", program)
+    offline = drive(policy, int(seed), simulator="stock")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{offline.score:.1f} {policy.version}\n"

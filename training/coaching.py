@@ -1,4 +1,4 @@
-"""What is different while training: penalties, early ends, and a lap's end that is none.
+"""What is different while training: penalties, early ends, spins, a lap's end that is none.
 
 A discounted, endless drive pays for speed: a lap that is 3 % faster earns 3 % more, some 30 points,
 where the score gains 2. So penalties may have to be far above what a mistake costs the score.
@@ -22,6 +22,10 @@ _REACH = 40
 ahead it may be road that passes close by, until two neighbours say that the car drives there."""
 
 
+_SPIN = (6.0, 18.0)
+"""Rate of a spin in rad/s, to either side. At speed it turns the car by 90 to 360 degrees."""
+
+
 @dataclass(frozen=True)
 class Coaching:
     """The numbers of it; the defaults change nothing."""
@@ -35,6 +39,9 @@ class Coaching:
     """Points taken where an episode is lost: off the playing field, or out of patience."""
     patience: int = 0
     """Simulator frames without a new tile after which an episode ends; 0 is never."""
+    spin: float = 0.0
+    """Chance per decision that the car is thrown into a spin. A good driver rarely loses the car,
+    and so would never learn to find back to the road."""
     endless: bool = False
     """Whether the value of driving on is granted at the end of a lap: the driver cannot see where
     it ends, and a return that stops there would tell it to be slow."""
@@ -44,6 +51,8 @@ class Coaching:
         for name in ("skipped_tile", "gap", "lost", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not 0 <= self.spin <= 1:
+            raise ValueError(f"spin is {self.spin}; it must be in [0, 1]")
 
 
 class Coached(gym.Wrapper[Any, Any, Any, Any]):
@@ -77,9 +86,12 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step; the info of an episode's last step holds its ``score``."""
+        coaching, simulator = self.coaching, self.unwrapped
+        if coaching.spin and self.np_random.random() < coaching.spin:
+            side = self.np_random.choice((-1.0, 1.0))
+            simulator.car.hull.angularVelocity = side * self.np_random.uniform(*_SPIN)  # type: ignore[attr-defined]
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._score += float(reward)
-        coaching, simulator = self.coaching, self.unwrapped
         self._waited += info["frames"]
         if simulator.tile_visited_count != self._visited:  # type: ignore[attr-defined]
             self._visited = simulator.tile_visited_count  # type: ignore[attr-defined]

@@ -158,30 +158,42 @@ def stacked_space(pictures: gym.Space[Any], stack: int) -> gym.spaces.Box:
     return gym.spaces.Box(0, 255, (height, width, stack), np.uint8)
 
 
-class StackLast(gym.Wrapper[Pixels, Any, Pixels, Any]):
+class PictureStack:
     """The last few pictures as channels, oldest first; a new episode repeats its first one."""
+
+    def __init__(self, stack: int) -> None:
+        self._pictures: deque[Pixels] = deque(maxlen=stack)
+
+    def start(self, picture: Pixels) -> Pixels:
+        """The observation, (size, size, stack), of an episode's first picture, (size, size)."""
+        self._pictures.extend([picture] * (self._pictures.maxlen or 1))
+        return np.stack(self._pictures, axis=-1)
+
+    def push(self, picture: Pixels) -> Pixels:
+        """The observation with the next picture."""
+        self._pictures.append(picture)
+        return np.stack(self._pictures, axis=-1)
+
+
+class StackLast(gym.Wrapper[Pixels, Any, Pixels, Any]):
+    """Stacks pictures as :class:`PictureStack` does."""
 
     def __init__(self, env: gym.Env[Pixels, Any], stack: int) -> None:
         super().__init__(env)
         self.observation_space = stacked_space(env.observation_space, stack)
-        self._pictures: deque[Pixels] = deque(maxlen=stack)
-
-    def _observation(self) -> Pixels:
-        return np.stack(self._pictures, axis=-1)
+        self._stack = PictureStack(stack)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Pixels, dict[str, Any]]:
         """Start an episode with its first picture repeated."""
         picture, info = self.env.reset(seed=seed, options=options)
-        self._pictures.extend([picture] * (self._pictures.maxlen or 1))
-        return self._observation(), info
+        return self._stack.start(picture), info
 
     def step(self, action: Any) -> tuple[Pixels, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step, and push the new picture."""
         picture, reward, terminated, truncated, info = self.env.step(action)
-        self._pictures.append(picture)
-        return self._observation(), reward, terminated, truncated, info
+        return self._stack.push(picture), reward, terminated, truncated, info
 
 
 Wrap = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from training.actions import ActionFilter
 from training.environment import (
     EPISODE_FRAMES,
     SIMULATOR_FPS,
+    Pipeline,
     Pixels,
     Simulator,
     Wrap,
@@ -96,6 +98,120 @@ class Camera(gym.Wrapper[Any, Any, Any, Any]):
         return result
 
 
+Driver = Callable[[Pixels], NDArray[np.float32]]
+"""Decides: an observation in, controls, (3,) float32, out."""
+
+
+class PolicyDriver:
+    """A policy at the wheel for one episode: its decisions, smoothed."""
+
+    def __init__(
+        self, policy: Policy, *, action_filter: ActionFilter | None = None, seed: int | None = None
+    ) -> None:
+        """Take a seat.
+
+        Args:
+            policy: Who decides.
+            action_filter: Smoothing of the controls; None takes the policy's own.
+            seed: None drives greedily; with a number, decision k, counted from 0, is sampled with
+                ``seed + k``.
+        """
+        self._policy = policy
+        self._filter = (action_filter or policy.description.action_filter).start()
+        self._seed = seed
+
+    def __call__(self, observation: Pixels) -> NDArray[np.float32]:
+        """The controls, (3,) float32, for an observation, (size, size, stack)."""
+        decided = self._policy.act(observation[None], seed=self._seed)[0]
+        if self._seed is not None:
+            self._seed += 1
+        return self._filter(decided)
+
+
+class Drive:
+    """One episode on one track, driven decision by decision until it is :attr:`over`."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        seed: int,
+        *,
+        pipeline: Pipeline,
+        simulator: Simulator = "stock",
+        max_frames: int = EPISODE_FRAMES,
+        each_frame: Wrap | None = None,
+    ) -> None:
+        """Put the car at the start.
+
+        Args:
+            driver: Who decides.
+            seed: The track's seed, as ``CarRacing.reset`` takes it.
+            pipeline: What the driver sees, and how long a decision is held.
+            simulator: Where to drive.
+            max_frames: Stop after this many simulator frames.
+            each_frame: A wrapper that meets every simulator frame and may render it.
+
+        Raises:
+            ValueError: ``max_frames`` is below 1.
+        """
+        if max_frames < 1:
+            raise ValueError(f"max_frames is {max_frames}; it must be at least 1")
+        self.seed = seed
+        self.frames = 0
+        """Simulator frames driven."""
+        self.over = False
+        self.lap_finished = False
+        self._driver = driver
+        self._actions: list[NDArray[np.float32]] = []
+        self._rewards: list[float] = []
+        self._env = make_env(
+            pipeline,
+            scaled_rewards=False,
+            simulator=simulator,
+            max_frames=min(max_frames, EPISODE_FRAMES),
+            each_frame=each_frame,
+            render_mode="rgb_array" if each_frame is not None else None,
+        )
+        self.observation, _ = self._env.reset(seed=seed)
+        """What the driver sees now."""
+
+    @property
+    def score(self) -> float:
+        """Sum of the simulator's rewards so far, unscaled."""
+        return float(sum(self._rewards))
+
+    def advance(self) -> int:
+        """Decide once and drive it; the simulator frames that it took."""
+        action = self._driver(self.observation)
+        self.observation, reward, terminated, truncated, info = self._env.step(action)
+        self.over = terminated or truncated
+        self.lap_finished = bool(info.get("lap_finished", False))
+        frames: int = info["frames"]
+        self.frames += frames
+        self._actions.append(action)
+        self._rewards.append(float(reward))
+        return frames
+
+    def episode(self) -> Episode:
+        """What was driven so far."""
+        racing: CarRacing = self._env.unwrapped  # type: ignore[assignment]
+        tiles = len(racing.track)
+        return Episode(
+            seed=self.seed,
+            score=self.score,
+            frames=self.frames,
+            lap_finished=self.lap_finished,
+            tiles=tiles,
+            tiles_missed=tiles - racing.tile_visited_count,
+            actions=np.asarray(self._actions, np.float32).reshape(-1, 3),
+            rewards=np.asarray(self._rewards, np.float64),
+        )
+
+    def close(self) -> None:
+        """Close the environment; no more can be driven."""
+        self._env.close()  # type: ignore[no-untyped-call]
+
+
 def drive(
     policy: Policy,
     seed: int,
@@ -122,49 +238,21 @@ def drive(
     Raises:
         ValueError: ``max_frames`` is below 1 or the rate is out of range.
     """
-    if max_frames < 1:
-        raise ValueError(f"max_frames is {max_frames}; it must be at least 1")
-    pipeline = policy.description.pipeline
     each_frame: Wrap | None = None
     if shoot is not None:
         fps, take = SIMULATOR_FPS if film_fps is None else film_fps, shoot
         each_frame = lambda env: Camera(env, fps, take)  # noqa: E731
-    env = make_env(
-        pipeline,
-        scaled_rewards=False,
+    driven = Drive(
+        PolicyDriver(policy, action_filter=action_filter),
+        seed,
+        pipeline=policy.description.pipeline,
         simulator=simulator,
-        max_frames=min(max_frames, EPISODE_FRAMES),
+        max_frames=max_frames,
         each_frame=each_frame,
-        render_mode="rgb_array" if shoot is not None else None,
     )
-    controls_filter = (action_filter or policy.description.action_filter).start()
-    actions: list[NDArray[np.float32]] = []
-    rewards: list[float] = []
-    frames = 0
-    info: dict[str, Any] = {}
-    try:
-        observation, _ = env.reset(seed=seed)
-        over = False
-        while not over:
-            action = controls_filter(policy.act(observation[None])[0])
-            observation, reward, terminated, truncated, info = env.step(action)
-            over = terminated or truncated
-            actions.append(action)
-            rewards.append(float(reward))
-            frames += info["frames"]
+    with closing(driven):
+        while not driven.over:
+            frames = driven.advance()
             if on_frames is not None:
-                on_frames(info["frames"])
-        racing: CarRacing = env.unwrapped  # type: ignore[assignment]
-        tiles, tiles_missed = len(racing.track), len(racing.track) - racing.tile_visited_count
-    finally:
-        env.close()  # type: ignore[no-untyped-call]
-    return Episode(
-        seed=seed,
-        score=float(sum(rewards)),
-        frames=frames,
-        lap_finished=bool(info.get("lap_finished", False)),
-        tiles=tiles,
-        tiles_missed=tiles_missed,
-        actions=np.asarray(actions, np.float32).reshape(-1, 3),
-        rewards=np.asarray(rewards, np.float64),
-    )
+                on_frames(frames)
+        return driven.episode()

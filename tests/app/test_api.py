@@ -12,10 +12,13 @@ from training.store import PolicyRef, PolicyStore
 
 pytestmark = pytest.mark.anyio
 
+FILM = {"200", "206", "304", "400", "404", "416", "422", "500", "503"}
 EXPECTED = {
     ("post", "/act"): {"200", "400", "408", "413", "415", "422", "500", "503"},
-    ("get", "/gif"): {"200", "304", "400", "422", "500", "503"},
-    ("get", "/webp"): {"200", "304", "400", "422", "500", "503"},
+    ("get", "/gif"): {"307", "400", "422", "500", "503"},
+    ("get", "/webp"): {"307", "400", "422", "500", "503"},
+    ("get", "/gif/{policy}/{seed}.gif"): FILM,
+    ("get", "/gif/{policy}/{seed}.webp"): FILM,
     ("get", "/curve.png"): {"200", "304", "400", "404", "422", "500", "503"},
     ("get", "/curve.svg"): {"200", "304", "400", "404", "422", "500", "503"},
     ("get", "/curve.json"): {"200", "304", "400", "404", "422", "500", "503"},
@@ -23,7 +26,7 @@ EXPECTED = {
     ("get", "/policies"): {"200", "400", "422", "500", "503"},
     ("get", "/health/live"): {"200", "400", "500"},
     ("get", "/health/ready"): {"200", "400", "500", "503"},
-    ("get", "/"): {"200", "400", "500"},
+    ("get", "/"): {"200", "304", "400", "500"},
 }
 
 
@@ -52,6 +55,12 @@ async def test_the_document_describes_bodies_and_bounds(bench: Bench) -> None:
     assert (bounds["seed"]["minimum"], bounds["seed"]["maximum"]) == (0, 2**31 - 1)
     assert bounds["seed"]["description"]
     assert bounds["fps"]["default"] == 25
+    film = paths["/gif/{policy}/{seed}.gif"]["get"]
+    bounds = {each["name"]: each["schema"] for each in film["parameters"]}
+    assert set(bounds) == {"policy", "seed", "episodes", "max_steps", "fps", "width"}
+    assert (bounds["seed"]["minimum"], bounds["seed"]["maximum"]) == (0, 2**31 - 1)
+    assert bounds["max_steps"]["default"] == 1000
+    assert "Location" in paths["/gif"]["get"]["responses"]["307"]["headers"]
 
 
 async def test_docs(bench: Bench) -> None:

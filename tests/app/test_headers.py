@@ -36,6 +36,9 @@ async def test_other_pages_may_show_pictures(bench: Bench, publish_policy: Publi
     response = await bench.client.get("/curve.png")
     assert response.headers[SHARING] == "cross-origin"
     assert (await bench.client.get("/curve.json")).headers[SHARING] == "same-origin"
+    film = await bench.client.get("/gif?max_steps=20", follow_redirects=True)
+    assert film.headers[SHARING] == "cross-origin"
+    assert film.headers["Cache-Control"].startswith("public, max-age")
     known = {"If-None-Match": response.headers["ETag"]}
     again = await bench.client.get("/curve.png", headers=known)
     assert again.status_code == 304
@@ -55,8 +58,10 @@ async def test_not_where_a_token_is_asked_for(
         is_problem(await bench.client.get("/curve.png"), 401, "unauthorized")
         shown = {"Authorization": f"Bearer {token}"}
         response = await bench.client.get("/curve.png", headers=shown)
-    assert response.status_code == 200
-    assert response.headers[SHARING] == "same-origin"
+        film = await bench.client.get("/gif?max_steps=20", headers=shown, follow_redirects=True)
+    assert response.status_code == film.status_code == 200
+    assert response.headers[SHARING] == film.headers[SHARING] == "same-origin"
+    assert film.headers["Cache-Control"].startswith("private, max-age")
 
 
 async def test_a_websocket_is_told_its_requests_id() -> None:

@@ -25,6 +25,10 @@ def test_the_api_needs_neither_ray_nor_plots_nor_tables() -> None:
     assert not loaded_by(INGRESS) & {"ray", "matplotlib", "pandas"}
 
 
+def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:
+    assert not loaded_by("app.client") & {"ray", "torch", "gymnasium", "fastapi", "training"}
+
+
 def test_what_stands_before_the_proxy_is_light() -> None:
     heavy = {"torch", "gymnasium", "cv2", "pyarrow", "training.environment"}
     assert not loaded_by("app.front") & heavy

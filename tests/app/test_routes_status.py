@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from datetime import datetime
 
-import httpx
 import pytest
 
 from tests.app.conftest import Bench, is_problem
@@ -129,35 +127,3 @@ async def test_listing_while_storage_is_away(bench: Bench, monkeypatch: pytest.M
 
     monkeypatch.setattr(PolicyStore, "listing", away)
     is_problem(await bench.client.get("/policies"), 503, "storage-away")
-
-
-async def page(client: httpx.AsyncClient) -> str:
-    response = await client.get("/")
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-    return response.text
-
-
-async def test_the_page_brings_everything_along(bench: Bench) -> None:
-    html = await page(bench.client)
-    assert not re.findall(r"https?:|//[a-z]|src=|@import|url\(", html)
-    assert '<html lang="en">' in html
-    assert 'name="viewport"' in html
-    assert "prefers-color-scheme: dark" in html
-    assert "prefers-reduced-motion" in html
-
-
-async def test_the_page_asks_for_routes_that_exist(bench: Bench) -> None:
-    html = await page(bench.client)
-    asked = set(re.findall(r"""(?:href="(?!data:)|fetch\("|show\("|show\(`)([a-z][\w./]*)""", html))
-    assert {"gif", "curve.svg", "policy", "docs"} <= asked
-    for path in asked:
-        assert (await bench.client.get(f"/{path}")).status_code in (200, 503), path
-
-
-async def test_every_label_names_an_input(bench: Bench) -> None:
-    html = await page(bench.client)
-    assert set(re.findall(r'<label for="(\w+)"', html)) == set(
-        re.findall(r'<input id="(\w+)"', html)
-    )

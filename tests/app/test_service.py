@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +16,13 @@ import pytest
 from PIL import Image
 
 from app.bundled import read_bundled
-from tests.app.conftest import NPY, is_problem
-from tests.app.running import BODY, Running, publish, run_service
+from app.live_picture import LivePicture
+from tests.app.conftest import NPY, is_problem, pictures
+from tests.app.running import BODY, Running, close_of, publish, run_service
 from tests.app.test_render_server import table
+from training.environment import PictureStack
 from training.policy import Policy
+from training.rollout import PolicyDriver
 from training.store import PolicyRef, progress_file
 
 
@@ -25,13 +30,16 @@ from training.store import PolicyRef, progress_file
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with run_service(tmp_path_factory.mktemp("service")) as running:
         yield running
+        with running.drive("mode=live&policy=you") as watching:
+            running.process.send_signal(signal.SIGTERM)
+            assert close_of(watching) == (1001, "the service is going away; connect again")
 
 
 @pytest.fixture(scope="module")
 def unpublished(service: Running) -> dict[str, httpx.Response]:
     """What the service answered before anything was published."""
     paths = ("/gif?max_steps=50", "/curve.json", "/policy", "/health/ready")
-    answers = {path: service.client.get(path) for path in paths}
+    answers = {path: service.client.get(path, follow_redirects=True) for path in paths}
     answers["/act"] = service.act()
     for path in ("/", "/health/live", "/policies", "/openapi.json", "/nowhere"):
         answers[path] = service.client.get(path)
@@ -77,13 +85,18 @@ def test_bad_requests_are_problems_over_http(service: Running, published: Policy
     is_problem(post("/act", content=b"not npy", headers=NPY), 400, "bad-body")
     is_problem(post("/act", content=b"x"), 415, "bad-media-type")
     is_problem(service.client.get("/gif?episodes=10000"), 422, "invalid")
+    is_problem(service.client.get("/gif/absent/7.gif"), 404, "no-such-policy")
+    is_problem(service.client.get(f"/gif/{published.version}/7.png"), 404)
     is_problem(service.client.get("/act"), 405)
 
 
 def test_acting_goes_on_while_films_are_rendered_once(
     service: Running, published: PolicyRef
 ) -> None:
-    url = "/gif?seed=3&max_steps=500"
+    led_to = service.client.get("/gif?seed=3&max_steps=500")
+    assert led_to.status_code == 307
+    assert led_to.headers["Policy-Version"] == published.version
+    url = f"/{led_to.headers['Location']}"
 
     def film(_: int) -> httpx.Response:
         return httpx.get(service.client.base_url.join(url), timeout=60)
@@ -118,9 +131,14 @@ def test_acting_goes_on_while_films_are_rendered_once(
     etag = answer.headers["ETag"]
     again = service.client.get(url, headers={"If-None-Match": f'W/"other", {etag}'})
     assert (again.status_code, again.content) == (304, b"")
-    head = service.client.head("/gif?seed=4")
+    head = service.client.head(url)
     assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["ETag"] != etag
+    assert head.headers["Content-Length"] == str(len(answer.content))
+    assert head.headers["ETag"] == etag
+    part = service.client.get(url, headers={"Range": "bytes=-10", "If-Range": etag})
+    assert (part.status_code, part.content) == (206, answer.content[-10:])
+    behind = service.client.get(url, headers={"Range": "bytes=999999999-"})
+    is_problem(behind, 416, "no-such-range")
 
 
 @pytest.mark.parametrize(
@@ -134,9 +152,50 @@ def test_curves(service: Running, published: PolicyRef, path: str, start: bytes)
     assert service.client.get(path, headers=known).status_code == 304
 
 
+def test_a_program_drives_over_a_web_socket(service: Running, published: PolicyRef) -> None:
+    policy = Policy.from_published(service.store.fetch(published))
+    driver, stack = PolicyDriver(policy), PictureStack(4)
+    frames = pictures(5, 84, 84)
+    # The first one fills the stack.
+    stack.start(frames[0])
+    with service.drive(f"mode=frames&policy={published.version}") as socket:
+        assert json.loads(socket.recv(timeout=60))["policy"] == published.version
+        for frame in frames:
+            socket.send(frame.tobytes())
+            action = np.frombuffer(socket.recv(timeout=60, decode=False), "<f4")
+            np.testing.assert_allclose(action, driver(stack.push(frame)), atol=1e-6)
+        socket.send(b"?")
+        code, reason = close_of(socket)
+    assert code == 4400
+    assert reason is not None
+    assert reason.startswith("a picture of 1 bytes; it must be ")
+
+
+def test_a_person_watches_over_a_web_socket(service: Running, published: PolicyRef) -> None:
+    with service.drive("mode=live&seed=3&rival=you&width=120") as socket:
+        start = json.loads(socket.recv(timeout=60))
+        assert [lane["driver"] for lane in start["lanes"]] == ["policy", "you"]
+        socket.send(json.dumps({"type": "controls", "steering": 0, "gas": 1, "brake": 0}))
+        shown = [LivePicture.unpack(socket.recv(timeout=60, decode=False)) for _ in range(52)]
+        assert [each.frame for each in shown if each.lane == 1] == list(range(0, 51, 2))
+        assert shown[-1].gas == 1
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=0.5)
+        socket.send(json.dumps({"type": "seen", "frame": 50}))
+        assert LivePicture.unpack(socket.recv(timeout=60, decode=False)).frame == 52
+    with service.drive("mode=live&policy=nobody") as socket:
+        assert close_of(socket)[0] == 4404
+    with service.drive("mode=live&seed=3&width=120") as socket:
+        socket.send(bytes(17 << 20))
+        assert close_of(socket)[0] == 1009
+
+
 def test_hot_swap_over_http(service: Running, published: PolicyRef) -> None:
     newer = publish(service.store, iteration=2)
     service.wait_for(newer)
+    # The one before keeps its films.
+    film = service.client.get(f"/gif/{published.version}/3.gif?max_steps=50")
+    assert (film.status_code, film.headers["Policy-Version"]) == (200, published.version)
     service.store.promote(published)
     service.wait_for(published)
 

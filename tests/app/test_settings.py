@@ -64,7 +64,9 @@ def test_a_token_is_not_shown_where_other_settings_are_refused(
 ) -> None:
     monkeypatch.setenv("CARRACING_API_TOKEN", "correct-horse-battery")
     monkeypatch.setenv("CARRACING_FILM_PENDING", "256")
-    with pytest.raises(SettingsError, match="CARRACING_FILM_PENDING=256 are more than") as caught:
+    with pytest.raises(
+        SettingsError, match="CARRACING_FILM_PENDING=256, CARRACING_DRIVES_MAX=16 are more than"
+    ) as caught:
         load_settings()
     assert "battery" not in "".join(traceback.format_exception(caught.value))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -198,3 +199,31 @@ def test_on_the_real_track_driving_straight_on_leaves_a_gap() -> None:
 def test_negative_numbers_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1; it must not be negative"):
         Coaching(**{name: -1})  # type: ignore[arg-type]
+
+
+def heading(env: gym.Env[Any, Any]) -> float:
+    """Of the car, in rad; it counts whole turns."""
+    return float(env.unwrapped.car.hull.angle)  # type: ignore[attr-defined]
+
+
+def test_a_spin_turns_the_car_and_is_the_same_for_the_same_seed() -> None:
+    action = np.array([0.0, 0.3, 0.0], np.float32)
+    turned = []
+    for spin in (0.0, 0.2, 0.2):
+        coached = partial(Coached, coaching=Coaching(spin=spin))
+        env = make_env(simulator="fast", each_decision=coached)
+        env.reset(seed=1)
+        before = heading(env)
+        for _ in range(25):
+            env.step(action)
+        turned.append(heading(env) - before)
+    straight, first, second = turned
+    assert abs(straight) < 0.2
+    assert abs(first) > 1.0
+    assert first == second
+
+
+@pytest.mark.parametrize("spin", [-0.1, 1.5])
+def test_a_spins_chance_is_a_probability(spin: float) -> None:
+    with pytest.raises(ValueError, match=rf"spin is {spin}; it must be in \[0, 1\]"):
+        Coaching(spin=spin)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.box2d.car_racing import CarRacing
+from numpy.typing import NDArray
 
 from tests.conftest import build_actor, build_policy
 from training import rollout
 from training.actions import ActionFilter
-from training.environment import Pixels, make_env
+from training.environment import Pipeline, Pixels, make_env
 from training.policy import Policy
-from training.rollout import Camera, Episode, Shot, drive
+from training.rollout import Camera, Drive, Episode, PolicyDriver, Shot, drive
 
 HARD_RIGHT = (1, 1, -1)
 
@@ -169,6 +170,35 @@ def test_a_film_takes_every_frame_unless_a_rate_is_given(driver: Policy) -> None
 def test_a_film_of_an_impossible_rate_is_refused(driver: Policy, fps: float) -> None:
     with pytest.raises(ValueError, match=r"fps is .*; it must be above 0 and at most 50"):
         drive(driver, seed=0, max_frames=4, film_fps=fps, shoot=lambda _: None)
+
+
+def test_anyone_can_drive_a_decision_at_a_time() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def full_gas(observation: Pixels) -> NDArray[np.float32]:
+        seen.append(observation.shape)
+        return np.array([0, 1, 0], np.float32)
+
+    driven = Drive(full_gas, 3, pipeline=Pipeline(frame_skip=2), simulator="fast", max_frames=60)
+    assert (driven.frames, driven.score, driven.over) == (0, 0, False)
+    assert [driven.advance() for _ in range(29)] == [2] * 29
+    assert (driven.frames, driven.over) == (58, False)
+    driven.advance()
+    assert (driven.frames, driven.over) == (60, True)
+    episode = driven.episode()
+    driven.close()
+    assert seen == [(84, 84, 4)] * 30
+    assert (episode.frames, len(episode.actions)) == (60, 30)
+    assert episode.score == driven.score == sum(episode.rewards)
+    assert episode.tiles > episode.tiles_missed > 0
+
+
+def test_a_sampling_driver_counts_its_seeds(driver: Policy) -> None:
+    observation = np.zeros(driver.observation_shape, np.uint8)
+    sampling = PolicyDriver(driver, seed=7, action_filter=ActionFilter())
+    for seed in (7, 8, 9):
+        expected = driver.act(observation[None], seed=seed)[0]
+        np.testing.assert_array_equal(sampling(observation), expected)
 
 
 class Clock(gym.Env[Any, Any]):

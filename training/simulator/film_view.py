@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Final
 
 import cv2
@@ -33,7 +32,6 @@ from training.simulator.gauges import (
     LYING_TOP,
     UNIT_W,
     UPRIGHT,
-    Bar,
     read_gauges,
 )
 from training.simulator.palette import FIELD, GRASS, HULL, WHEEL, WHEEL_MARK, Colour, shrunk
@@ -63,8 +61,17 @@ def _places(pixels: Corners) -> NDArray[np.int32]:
     return np.rint((pixels - 0.5) * _STEPS).astype(np.int32)
 
 
-def _fill(picture: NDArray[np.uint8], places: NDArray[np.int32], colour: Iterable[float]) -> None:
-    cv2.fillConvexPoly(picture, places, shrunk(colour, _LOSS), cv2.LINE_AA, _BITS)
+def _fill(picture: NDArray[np.uint8], places: NDArray[np.int32], colour: Colour) -> None:
+    cv2.fillConvexPoly(picture, places, colour, cv2.LINE_AA, _BITS)
+
+
+_FIELD: Final = shrunk(FIELD, _LOSS)
+_GRASS: Final = shrunk(GRASS, _LOSS)
+_HULL: Final = shrunk(HULL, _LOSS)
+_WHEEL: Final = shrunk(WHEEL, _LOSS)
+_WHEEL_MARK: Final = shrunk(WHEEL_MARK, _LOSS)
+_HULL_CORNERS: Final = np.concatenate([np.array(shape) for shape in HULL_SHAPES])
+_HULL_ENDS: Final = np.cumsum([len(shape) for shape in HULL_SHAPES])[:-1]
 
 
 class FilmView:
@@ -73,7 +80,7 @@ class FilmView:
     def __init__(self) -> None:
         self._track: object = None
         self._shapes: Corners = np.empty((0, 4, 2))
-        self._colours: list[Any] = []
+        self._colours: list[Colour | NDArray[np.generic]] = []
 
     def draw(self, env: CarRacing) -> NDArray[np.uint8]:
         """The picture of ``env`` as it stands: (400, 600, 3) uint8.
@@ -103,7 +110,11 @@ class FilmView:
         road = np.array([corners for corners, _ in road_poly])
         self._shapes = np.concatenate([bound, squares, road])
         # A tile's colour is the tile's own array, which changes when it is touched.
-        self._colours = [FIELD, *[GRASS] * len(squares), *(colour for _, colour in road_poly)]
+        self._colours = [_FIELD, *[_GRASS] * len(squares)]
+        self._colours += (
+            shrunk(colour, _LOSS) if isinstance(colour, tuple) else colour
+            for _, colour in road_poly
+        )
         self._middles = self._shapes.mean(1)
         self._reach = np.abs(self._shapes - self._middles[:, None]).sum(-1).max(1)
         self._track = road_poly
@@ -115,28 +126,38 @@ class FilmView:
         shown = (x + reach > 0) & (x - reach < VIDEO_W) & (y + reach > 0) & (y - reach < VIDEO_H)
         places = _places(self._shapes[shown] @ matrix.T + start)
         for index, corners in zip(np.flatnonzero(shown).tolist(), places, strict=True):
-            _fill(picture, corners, self._colours[index])
-        for mark in car.particles:
-            line, colour = (
-                _places(np.array(mark.poly) @ matrix.T + start),
-                shrunk(mark.color, _LOSS),
-            )
+            colour = self._colours[index]
+            if not isinstance(colour, tuple):
+                colour = shrunk(colour.tolist(), _LOSS)
+            _fill(picture, corners, colour)
+        marks = car.particles
+        if not marks:
+            return
+        points = np.array([point for mark in marks for point in mark.poly])
+        ends = np.cumsum([len(mark.poly) for mark in marks])[:-1]
+        lines = np.split(_places(points @ matrix.T + start), ends)
+        for mark, line in zip(marks, lines, strict=True):
+            colour = shrunk(mark.color, _LOSS)
             cv2.polylines(picture, [line], False, colour, 1, cv2.LINE_AA, _BITS)
 
     def _draw_car(self, picture: NDArray[np.uint8], car: Car, zoom: float) -> None:
         # The camera turns with the hull, so the car stands upright at one place.
         scale = SIZE * zoom * np.array((_WIDE, -_HIGH))
         start = VIDEO_W / 2, VIDEO_H * 3 / 4
-        shapes: list[tuple[Polygon, Colour]] = []
+        strips: list[Polygon] = []
+        colours: list[Colour] = []
         for place, wheel in enumerate(car.wheels):
             turn = wheel.joint.angle
-            shapes.append((wheel_shape(place, turn), WHEEL))
+            strips.append(wheel_shape(place, turn))
+            colours.append(_WHEEL)
             mark = mark_shape(place, turn, wheel.phase)
             if mark is not None:
-                shapes.append((mark, WHEEL_MARK))
-        shapes.extend((shape, HULL) for shape in HULL_SHAPES)
-        for shape, colour in shapes:
-            _fill(picture, _places(np.array(shape) * scale + start), colour)
+                strips.append(mark)
+                colours.append(_WHEEL_MARK)
+        for corners, colour in zip(_places(np.array(strips) * scale + start), colours, strict=True):
+            _fill(picture, corners, colour)
+        for corners in np.split(_places(_HULL_CORNERS * scale + start), _HULL_ENDS):
+            _fill(picture, corners, _HULL)
 
 
 def _camera(car: Car, zoom: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -150,15 +171,20 @@ def _camera(car: Car, zoom: float) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def _draw_bars(picture: NDArray[np.uint8], car: Car) -> None:
     gauges = read_gauges(car)
-    bars: list[tuple[Bar, float, float, float, float]] = []
+    sides: list[tuple[float, float, float, float]] = []
+    colours: list[Colour] = []
     for bar, value in zip(UPRIGHT, gauges.upright, strict=True):
         if abs(value) > LEAST:
             left = float(bar.unit * UNIT_W)
-            bars.append((bar, left, FOOT - bar.scale * value, left + UNIT_W, FOOT))
+            sides.append((left, FOOT - bar.scale * value, left + UNIT_W, FOOT))
+            colours.append(shrunk(bar.colour, _LOSS))
     for bar, value in zip(LYING, gauges.lying, strict=True):
         if abs(value) > LEAST:
             left = float(bar.unit * UNIT_W)
-            bars.append((bar, left, LYING_TOP, left + bar.scale * value, LYING_BOTTOM))
-    for bar, left, top, right, bottom in bars:
-        corners = np.array(((left, top), (right, top), (right, bottom), (left, bottom)))
-        _fill(picture, _places(corners * (_WIDE, _HIGH) + (0, _PANEL_TOP)), bar.colour)
+            sides.append((left, LYING_TOP, left + bar.scale * value, LYING_BOTTOM))
+            colours.append(shrunk(bar.colour, _LOSS))
+    # Left, top; right, top; right, bottom; left, bottom.
+    corners = np.array(sides).reshape(-1, 4)[:, (0, 1, 2, 1, 2, 3, 0, 3)].reshape(-1, 4, 2)
+    places = _places(corners * (_WIDE, _HIGH) + (0, _PANEL_TOP))
+    for place, colour in zip(places, colours, strict=True):
+        _fill(picture, place, colour)

@@ -1,0 +1,190 @@
+"""A client of the service, for programs: it needs neither Ray nor torch.
+
+::
+
+    with Client("http://127.0.0.1:8000") as client:
+        print(client.drive(gymnasium.make("CarRacing-v3"), seed=7).score)
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from app.client_drive import FRAME_SHAPE, DriveConnection, DrivenEpisode, drive_episode
+from app.client_errors import WAIT_S, ServiceError, refusal, too_late, unreachable
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+T = TypeVar("T")
+
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and who says so."""
+
+    actions: NDArray[np.float32]
+    """(3,) for one observation, (N, 3) for a batch: steering from -1 to 1, gas and brake from 0
+    to 1."""
+    policy: str
+    """Version of the policy."""
+    source: str
+    """``storage`` or ``bundled``."""
+
+
+def to_npy(array: NDArray[Any]) -> bytes:
+    """An array as an npy file; raises ValueError for one that holds objects."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+class Client:
+    """Asks one service. Safe to share between threads, and a context manager.
+
+    A 503 or 429 and a lost connection are followed by another attempt, after ``Retry-After`` or a
+    second, eight times at most and as long as ``timeout_s`` allows. Nothing that it asks for
+    changes anything there, so nothing can be done twice.
+
+    Every method raises:
+        ServiceError: The service refused, still does, or ended the drive.
+        ConnectionError: It cannot be reached.
+        TimeoutError: It does not answer.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 120.0) -> None:
+        """Connect with nothing yet.
+
+        Args:
+            url: Of the service, ``http://…`` or ``https://…``.
+            token: Sent as a bearer token.
+            timeout_s: Longest time for an answer, all attempts and waiting in between together.
+
+        Raises:
+            ValueError: ``url`` is no such address.
+        """
+        address = httpx.URL(url)
+        if address.scheme not in ("http", "https") or not address.host:
+            raise ValueError(f"url is {url!r}; it must begin with http:// or https:// and a host")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(base_url=address, headers=self._headers, follow_redirects=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def act(self, observation: NDArray[Any], *, seed: int | None = None) -> Decision:
+        """Decide what to do.
+
+        Args:
+            observation: What ``POST /act`` takes: (84, 84, 4), the last raw frames
+                (4, 96, 96, 3) uint8, or a batch of either.
+            seed: Sample with this seed; None acts greedily.
+        """
+        answer = self._ask(
+            "POST",
+            "act",
+            content=to_npy(observation),
+            headers={"Content-Type": "application/x-npy"},
+            params={} if seed is None else {"seed": seed},
+        ).json()
+        actions = np.array(answer["actions"], np.float32)
+        frames = observation.ndim == 4 and observation.shape[1:] == FRAME_SHAPE
+        if (observation.ndim == 3 or frames) and len(actions) == 1:
+            actions = actions[0]
+        return Decision(actions, answer["policy"], answer["source"])
+
+    def policy(self) -> dict[str, Any]:
+        """What the served policy says about itself, as ``GET /policy`` answers."""
+        facts: dict[str, Any] = self._ask("GET", "policy").json()
+        return facts
+
+    def gif(self, seed: int, policy: str | None = None, **options: int) -> bytes:
+        """A GIF of a policy driving a track.
+
+        Args:
+            seed: The track.
+            policy: A version; None takes the one that is served.
+            options: ``episodes``, ``max_steps``, ``fps``, ``width``, as ``GET /gif`` takes them.
+        """
+        if policy is None:
+            return self._ask("GET", "gif", params={"seed": seed, **options}).content
+        return self._ask("GET", f"gif/{quote(policy, safe='')}/{seed}.gif", params=options).content
+
+    def drive(
+        self, env: gym.Env[Any, Any], seed: int | None = None, *, policy: str = "newest"
+    ) -> DrivenEpisode:
+        """Let a policy drive one episode of an environment here, over ``WS /drive``.
+
+        The score is the policy's own: what ``training.rollout.drive`` gives for the same seed.
+
+        Args:
+            env: CarRacing-v3, one simulator frame per step. Its observations are (96, 96, 3)
+                uint8, or (84, 84) uint8 where they are prepared already. It stays open.
+            seed: What ``env`` is reset with; None leaves the track to chance.
+            policy: ``newest``, ``best``, ``bundled``, or a version.
+
+        Raises:
+            ValueError: The environment's observations are others.
+        """
+
+        def connect(left_s: float) -> DriveConnection:
+            return DriveConnection(self._http.base_url, policy, self._headers, left_s)
+
+        with self._persist(connect) as connection:
+            return drive_episode(connection, env, seed)
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask until there is an answer, in bounded number and time."""
+
+        def attempt(left_s: float) -> httpx.Response:
+            try:
+                response = self._http.request(method, path, timeout=left_s, **options)
+            except httpx.TimeoutException as error:
+                raise too_late(self._http.base_url, left_s) from error
+            except httpx.TransportError as error:
+                raise unreachable(self._http.base_url, error) from error
+            if not response.is_success:
+                raise refusal(response)
+            return response
+
+        return self._persist(attempt)
+
+    def _persist(self, attempt: Callable[[float], T]) -> T:
+        """Attempt it, with the seconds that are left, until it is done or not worth another try."""
+        deadline = time.monotonic() + self._timeout_s
+        number, left_s = 1, self._timeout_s
+        while True:
+            try:
+                return attempt(left_s)
+            except (ServiceError, ConnectionError) as error:
+                wait_s = error.retry_after_s if isinstance(error, ServiceError) else WAIT_S
+                left_s = deadline - time.monotonic() - (wait_s or 0)
+                if wait_s is None or left_s <= 0 or number == _ATTEMPTS:
+                    raise
+            time.sleep(wait_s)
+            number += 1

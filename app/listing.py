@@ -1,0 +1,58 @@
+"""What storage holds, as everyone in this process sees it: listed seldom, and by one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from app.films import BusyError
+from app.limits import LISTINGS
+from training.store import Listing, PolicyStore
+
+_KEPT_S = 5.0
+
+
+class Lister:
+    """Lists storage beside the event loop, to which its methods belong."""
+
+    def __init__(self, store: PolicyStore) -> None:
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._found: Listing | OSError = Listing([], {})
+        self._begun_at = -math.inf
+        self._waiting = 0
+
+    async def listing(self, *, new: bool = False) -> Listing:
+        """What storage holds, or held a few seconds ago.
+
+        Args:
+            new: Take only what is listed from now on; for who misses something. Those who wait at
+                the same time share one listing.
+
+        Raises:
+            BusyError: Too many wait already.
+            OSError: Storage is away, for all who waited.
+        """
+        if self._waiting >= LISTINGS:
+            raise BusyError(f"{LISTINGS} wait for storage to be listed already")
+        self._waiting += 1
+        try:
+            return await self._listing(new=new)
+        finally:
+            self._waiting -= 1
+
+    async def _listing(self, *, new: bool) -> Listing:
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        async with self._lock:
+            kept_s = 0.0 if new or isinstance(self._found, OSError) else _KEPT_S
+            if self._begun_at < asked_at - kept_s:
+                begun_at = loop.time()
+                try:
+                    found: Listing | OSError = await asyncio.to_thread(self._store.listing)
+                except OSError as error:
+                    found = error
+                self._begun_at, self._found = begun_at, found
+            if isinstance(self._found, OSError):
+                raise self._found
+            return self._found

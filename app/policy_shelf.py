@@ -1,0 +1,177 @@
+"""Policies by name: ``newest``, ``best``, ``bundled``, or the version of a published one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+
+from app.bundled import Source, load_bundled
+from app.listing import Lister
+from app.policy_watcher import LoadedPolicy, PolicyWatcher
+from training.manifest import Manifest
+from training.policy import Policy
+from training.store import BrokenPolicyError, NoPolicyError, PolicyRef, PolicyStore
+
+NEWEST = "newest"
+BEST = "best"
+BUNDLED = "bundled"
+
+_KEPT = 4
+_REPEATED = 128
+"""Characters of an unknown name that an error repeats: as long as a name may be."""
+
+
+class UnknownPolicyError(Exception):
+    """There is no usable policy of a name; the message says why, and what would be one."""
+
+
+class Described(NamedTuple):
+    """A policy by what it says about itself."""
+
+    manifest: Manifest
+    source: Source
+
+
+class PolicyShelf:
+    """Finds policies and keeps those that were used last. It belongs to one event loop."""
+
+    def __init__(self, store: PolicyStore, watcher: PolicyWatcher, lister: Lister) -> None:
+        self._store = store
+        self._watcher = watcher
+        self._lister = lister
+        self._kept: OrderedDict[tuple[Source, str], LoadedPolicy] = OrderedDict()
+        self._loading: dict[tuple[Source, str], asyncio.Task[LoadedPolicy]] = {}
+
+    async def find(self, name: str) -> LoadedPolicy:
+        """The policy of a name, ready to act.
+
+        Args:
+            name: ``newest``: the one that is served. ``best``: the one with the highest mean
+                return in training among those in storage and the bundled one where that may
+                drive; of equals the newest. ``bundled``, or a version.
+
+        Raises:
+            UnknownPolicyError: There is none of this name, or it is broken.
+            NoPolicyError: ``newest`` or ``best``, and there is none at all yet.
+            BusyError: Too many wait for storage to be listed.
+            OSError: Storage is away.
+        """
+        if name == NEWEST:
+            return self._newest()
+        if name == BEST:
+            return await self._best()
+        if name == BUNDLED:
+            return await self._bundled()
+        return await self._version(name)
+
+    async def describe(self, version: str) -> Described:
+        """The policy of a version, by its manifest alone: no weights are loaded.
+
+        Storage is not touched for the policy that is served and for the bundled one.
+
+        Raises:
+            UnknownPolicyError: There is none of this version, or its manifest is broken.
+            BusyError: Too many wait for storage to be listed.
+            OSError: Storage is away.
+        """
+        loaded, fallback = self._watcher.loaded, self._watcher.fallback
+        if loaded is not None and loaded.ref.version == version:
+            return Described(loaded.policy.manifest, loaded.source)
+        if fallback is not None and fallback.version == version:
+            return Described(fallback.manifest, "bundled")
+        # What is missing may have been published since the last listing.
+        for new in (False, True):
+            listing = await self._lister.listing(new=new)
+            for manifest in listing.policies:
+                if manifest.version == version:
+                    return Described(manifest, "storage")
+        reasons = [reason for ref, reason in listing.broken.items() if ref.version == version]
+        raise UnknownPolicyError(
+            "; ".join(reasons)
+            or f"there is no policy {version[:_REPEATED]!r}; GET /policies lists the versions"
+        )
+
+    def _newest(self) -> LoadedPolicy:
+        loaded = self._watcher.loaded
+        if loaded is None:
+            raise NoPolicyError(f"nothing usable is published yet in {self._store.storage.root}")
+        return loaded
+
+    async def _best(self) -> LoadedPolicy:
+        manifests = list((await self._lister.listing()).policies)
+        fallback = self._watcher.fallback
+        if fallback is not None:
+            manifests.append(fallback.manifest)
+        measured = [
+            (manifest.mean_return, manifest.order, manifest)
+            for manifest in manifests
+            if manifest.mean_return is not None
+        ]
+        for _, _, manifest in sorted(measured, key=lambda each: each[:2], reverse=True):
+            try:
+                if fallback is not None and manifest is fallback.manifest:
+                    return await self._bundled()
+                return await self._published(manifest)
+            except UnknownPolicyError:
+                continue
+        return self._newest()
+
+    async def _bundled(self) -> LoadedPolicy:
+        return await self._keep(("bundled", BUNDLED), self._load_bundled)
+
+    def _load_bundled(self) -> LoadedPolicy:
+        try:
+            policy = self._watcher.fallback or load_bundled()
+        except (BrokenPolicyError, OSError) as error:
+            raise UnknownPolicyError(f"the bundled policy cannot be used: {error}") from error
+        manifest = policy.manifest
+        ref = PolicyRef(run=manifest.run, version=manifest.version)
+        return LoadedPolicy(policy, ref, datetime.now(UTC), "bundled")
+
+    async def _version(self, version: str) -> LoadedPolicy:
+        manifest, source = await self.describe(version)
+        return await (self._bundled() if source == "bundled" else self._published(manifest))
+
+    async def _published(self, manifest: Manifest) -> LoadedPolicy:
+        ref = PolicyRef(run=manifest.run, version=manifest.version)
+        loaded = self._watcher.loaded
+        if loaded is not None and loaded.ref == ref:
+            return loaded
+        return await self._keep(("storage", ref.folder), partial(self._load, ref))
+
+    def _load(self, ref: PolicyRef) -> LoadedPolicy:
+        try:
+            policy = Policy.from_published(self._store.fetch(ref))
+            policy.warm_up()
+        except FileNotFoundError as error:
+            raise UnknownPolicyError(f"{ref.version} is not in storage any more") from error
+        except BrokenPolicyError as error:
+            raise UnknownPolicyError(str(error)) from error
+        return LoadedPolicy(policy, ref, datetime.now(UTC))
+
+    async def _keep(
+        self, key: tuple[Source, str], load: Callable[[], LoadedPolicy]
+    ) -> LoadedPolicy:
+        """What was loaded before, or is being loaded; else load it in a thread."""
+        if (kept := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return kept
+        task = self._loading.get(key)
+        if task is None:
+            task = self._loading[key] = asyncio.create_task(asyncio.to_thread(load))
+            task.add_done_callback(partial(self._loaded, key))
+        # One who leaves does not take it away from the others.
+        return await asyncio.shield(task)
+
+    def _loaded(self, key: tuple[Source, str], task: asyncio.Task[LoadedPolicy]) -> None:
+        del self._loading[key]
+        # Asking for the exception marks it as seen, should nobody wait any more.
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._kept[key] = task.result()
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from app import listing
+from app.films import BusyError
+from app.listing import Lister
+from tests.conftest import PublishPolicy
+from training.store import Listing, PolicyStore
+
+pytestmark = pytest.mark.anyio
+
+
+class Storage:
+    """A store's listing, counted, that can be held up or away."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self.error: OSError | None = None
+        self.open = threading.Event()
+        self.open.set()
+        real = PolicyStore.listing
+
+        def counted(store: PolicyStore) -> Listing:
+            self.calls += 1
+            self.open.wait(10)
+            if self.error is not None:
+                raise self.error
+            return real(store)
+
+        monkeypatch.setattr(PolicyStore, "listing", counted)
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    return Storage(monkeypatch)
+
+
+async def test_storage_is_listed_once_for_a_while(
+    store: PolicyStore,
+    storage: Storage,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lister = Lister(store)
+    found = await asyncio.gather(*(lister.listing() for _ in range(20)))
+    assert storage.calls == 1
+    ref = publish_policy(store)
+    assert await lister.listing() is found[0]
+    monkeypatch.setattr(listing, "_KEPT_S", 0.0)
+    await asyncio.sleep(0.01)
+    assert [each.version for each in (await lister.listing()).policies] == [ref.version]
+    assert storage.calls == 2
+
+
+async def test_who_misses_something_gets_a_new_one_and_shares_it(
+    store: PolicyStore, storage: Storage, publish_policy: PublishPolicy
+) -> None:
+    lister = Lister(store)
+    await lister.listing()
+    ref = publish_policy(store)
+    storage.open.clear()
+    first = asyncio.create_task(lister.listing(new=True))
+    await asyncio.sleep(0.05)
+    # These came after it was begun: it may have missed what they miss.
+    others = [asyncio.create_task(lister.listing(new=True)) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    storage.open.set()
+    for found in await asyncio.gather(first, *others):
+        assert [each.version for each in found.policies] == [ref.version]
+    assert storage.calls == 3
+
+
+async def test_a_failure_is_for_those_who_waited_alone(
+    store: PolicyStore, storage: Storage
+) -> None:
+    lister = Lister(store)
+    storage.error = ConnectionError("no route")
+    storage.open.clear()
+    first = asyncio.create_task(lister.listing())
+    await asyncio.sleep(0.05)
+    others = [asyncio.create_task(lister.listing()) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    storage.open.set()
+    results = await asyncio.gather(first, *others, return_exceptions=True)
+    assert {type(result) for result in results} == {ConnectionError}
+    assert storage.calls == 2
+    storage.error = None
+    assert (await lister.listing()).policies == []
+
+
+async def test_who_leaves_while_it_is_listed_leaves_nothing_behind(
+    store: PolicyStore, storage: Storage, publish_policy: PublishPolicy
+) -> None:
+    lister = Lister(store)
+    storage.open.clear()
+    leaving = asyncio.create_task(lister.listing())
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    storage.open.set()
+    ref = publish_policy(store)
+    assert [each.version for each in (await lister.listing()).policies] == [ref.version]
+
+
+async def test_few_wait_for_it(
+    store: PolicyStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LISTINGS", 2)
+    lister = Lister(store)
+    storage.open.clear()
+    waiting = [asyncio.create_task(lister.listing()) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(BusyError, match="2 wait for storage"):
+        await lister.listing()
+    storage.open.set()
+    assert len(await asyncio.gather(*waiting)) == 2
+    assert (await lister.listing()).policies == []

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app import policy_shelf
+from app.bundled import read_bundled
+from app.listing import Lister
+from app.policy_shelf import PolicyShelf, UnknownPolicyError
+from app.policy_watcher import PolicyWatcher
+from tests.app.conftest import pictures
+from tests.conftest import PublishPolicy
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.policy import Policy
+from training.store import Listing, NoPolicyError, PolicyRef, PolicyStore, PublishedPolicy
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def following(watcher: PolicyWatcher) -> AsyncIterator[None]:
+    """With a watcher that has loaded something; the fixtures end it."""
+    watcher.start()
+    assert await asyncio.to_thread(watcher.wait_ready, 60)
+    yield
+
+
+def shelf_of(store: PolicyStore, watcher: PolicyWatcher) -> PolicyShelf:
+    return PolicyShelf(store, watcher, Lister(store))
+
+
+@pytest.fixture
+def shelf(store: PolicyStore, watcher: PolicyWatcher) -> PolicyShelf:
+    return shelf_of(store, watcher)
+
+
+class Fetches:
+    """What is fetched from storage."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.versions: list[str] = []
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        fetch = PolicyStore.fetch
+
+        def note(store: PolicyStore, ref: PolicyRef) -> PublishedPolicy:
+            self.versions.append(ref.version)
+            self.begun.set()
+            self.go_on.wait(60)
+            return fetch(store, ref)
+
+        monkeypatch.setattr(PolicyStore, "fetch", note)
+
+
+@pytest.fixture
+def fetches(monkeypatch: pytest.MonkeyPatch) -> Fetches:
+    return Fetches(monkeypatch)
+
+
+async def test_without_any_policy_there_is_none(shelf: PolicyShelf, store: PolicyStore) -> None:
+    for name in ("newest", "best"):
+        with pytest.raises(NoPolicyError, match=f"published yet in {store.storage.root}"):
+            await shelf.find(name)
+
+
+async def test_the_newest_is_the_one_that_is_served(
+    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(store)
+    async with following(watcher):
+        assert await shelf.find("newest") is watcher.loaded
+
+
+async def test_a_version_acts_as_it_was_published(
+    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    refs = [publish_policy(store, iteration=number) for number in (1, 2)]
+    observation = pictures(1, 84, 84, 4)
+    for ref in refs:
+        found = await shelf.find(ref.version)
+        assert (found.ref, found.source) == (ref, "storage")
+        offline = Policy.from_published(store.fetch(ref))
+        np.testing.assert_array_equal(found.policy.act(observation), offline.act(observation))
+
+
+async def test_what_is_served_is_not_loaded_again(
+    shelf: PolicyShelf,
+    store: PolicyStore,
+    watcher: PolicyWatcher,
+    publish_policy: PublishPolicy,
+    fetches: Fetches,
+) -> None:
+    ref = publish_policy(store, mean_return=500.0)
+    async with following(watcher):
+        for name in (ref.version, "best"):
+            assert await shelf.find(name) is watcher.loaded
+    assert fetches.versions == [ref.version]
+
+
+async def test_a_version_is_loaded_once_for_all_who_ask(
+    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
+) -> None:
+    ref = publish_policy(store)
+    fetches.go_on.clear()
+    impatient = asyncio.create_task(shelf.find(ref.version))
+    assert await asyncio.to_thread(fetches.begun.wait, 60)
+    others = [asyncio.create_task(shelf.find(ref.version)) for _ in range(10)]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    fetches.go_on.set()
+    found = await asyncio.gather(*others)
+    assert {id(each) for each in found} == {id(await shelf.find(ref.version))}
+    assert fetches.versions == [ref.version]
+
+
+async def test_those_used_last_are_kept(
+    shelf: PolicyShelf,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    fetches: Fetches,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(policy_shelf, "_KEPT", 2)
+    one, two, three = (publish_policy(store, iteration=n).version for n in (1, 2, 3))
+    for version in (one, two, one, three, one, two):
+        await shelf.find(version)
+    assert fetches.versions == [one, two, three, two]
+
+
+async def test_a_version_that_was_just_published_is_found(
+    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    await shelf.find(publish_policy(store).version)
+    ref = publish_policy(store, iteration=2)
+    assert (await shelf.find(ref.version)).ref == ref
+
+
+@pytest.mark.parametrize(
+    ("returns", "best"),
+    [((10.0, 30.0, 20.0), 2), ((10.0, 30.0, 30.0), 3), ((None, -5.0, None), 2)],
+)
+async def test_the_best_has_the_highest_return_and_is_the_newest_of_equals(
+    shelf: PolicyShelf,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    returns: tuple[float | None, ...],
+    best: int,
+) -> None:
+    refs = [
+        publish_policy(store, iteration=number, mean_return=mean_return)
+        for number, mean_return in enumerate(returns, 1)
+    ]
+    assert (await shelf.find("best")).ref == refs[best - 1]
+
+
+async def test_the_best_of_those_that_are_whole(
+    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    refs = [publish_policy(store, iteration=n, mean_return=float(n)) for n in (1, 2, 3)]
+    store.storage.write(f"{refs[2].folder}/{WEIGHTS_FILE}", b"torn")
+    assert (await shelf.find("best")).ref == refs[1]
+
+
+async def test_where_no_return_is_known_the_newest_is_the_best(
+    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(store, mean_return=None)
+    async with following(watcher):
+        assert await shelf.find("best") is watcher.loaded
+
+
+@pytest.mark.parametrize(("mean_return", "source"), [(12.0, "bundled"), (13.0, "storage")])
+async def test_the_fallback_takes_part_in_being_the_best(
+    store: PolicyStore,
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    publish_policy: PublishPolicy,
+    mean_return: float,
+    source: str,
+) -> None:
+    publish_policy(store, mean_return=mean_return)  # the fallback has 12.5
+    found = await shelf_of(store, falling_back).find("best")
+    assert found.source == source
+    assert (found.policy is fallback) == (source == "bundled")
+
+
+async def test_the_bundled_one_has_two_names(
+    store: PolicyStore, falling_back: PolicyWatcher, fallback: Policy
+) -> None:
+    shelf = shelf_of(store, falling_back)
+    for name in ("bundled", fallback.version):
+        found = await shelf.find(name)
+        assert (found.policy, found.source) == (fallback, "bundled")
+        assert found.ref.version == fallback.version
+
+
+async def test_the_bundled_one_can_be_had_where_it_is_no_fallback(shelf: PolicyShelf) -> None:
+    found = await shelf.find("bundled")
+    assert (found.ref.version, found.source) == (read_bundled().manifest.version, "bundled")
+    assert await shelf.find("bundled") is found
+
+
+async def test_a_bundled_one_that_is_not_there(
+    shelf: PolicyShelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("app.bundled.FOLDER", tmp_path)
+    with pytest.raises(UnknownPolicyError, match="the bundled policy cannot be used"):
+        await shelf.find("bundled")
+
+
+async def test_an_unknown_version_is_named(shelf: PolicyShelf) -> None:
+    with pytest.raises(UnknownPolicyError, match="no policy 'v1'; GET /policies lists"):
+        await shelf.find("v1")
+
+
+async def test_a_long_name_is_not_repeated(shelf: PolicyShelf) -> None:
+    with pytest.raises(UnknownPolicyError) as caught:
+        await shelf.find("a" * 10_000)
+    assert len(str(caught.value)) < 250
+
+
+async def test_a_description_is_a_manifest_alone(
+    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
+) -> None:
+    older, _ = (publish_policy(store, iteration=number) for number in (1, 2))
+    described = await shelf.describe(older.version)
+    assert (described.manifest.version, described.source) == (older.version, "storage")
+    assert fetches.versions == []
+
+
+async def test_what_is_served_and_bundled_is_described_without_storage(
+    store: PolicyStore,
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = publish_policy(store)
+    falling_back.look()
+    monkeypatch.setattr(PolicyStore, "listing", lambda _: 1 / 0)
+    shelf = shelf_of(store, falling_back)
+    described = await shelf.describe(ref.version)
+    assert (described.manifest.version, described.source) == (ref.version, "storage")
+    described = await shelf.describe(fallback.version)
+    assert (described.manifest, described.source) == (fallback.manifest, "bundled")
+
+
+@pytest.mark.parametrize("name", ["newest", "best", "bundled", "..", ""])
+async def test_only_versions_are_described(shelf: PolicyShelf, name: str) -> None:
+    with pytest.raises(UnknownPolicyError, match=f"no policy '{name}'"):
+        await shelf.describe(name)
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"), [(WEIGHTS_FILE, "4 bytes"), (MANIFEST_FILE, "not valid")]
+)
+async def test_a_broken_version_says_why_until_it_is_repaired(
+    shelf: PolicyShelf,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    file: str,
+    reason: str,
+) -> None:
+    ref = publish_policy(store)
+    place = f"{ref.folder}/{file}"
+    whole = store.storage.read(place)
+    store.storage.write(place, b"torn")
+    with pytest.raises(UnknownPolicyError, match=f"{ref.version}: .*{reason}"):
+        await shelf.find(ref.version)
+    store.storage.write(place, whole)
+    assert (await shelf.find(ref.version)).ref == ref
+
+
+async def test_storage_that_is_away_is_an_error_of_its_own(
+    shelf: PolicyShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Listing:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(PolicyStore, "listing", away)
+    for name in ("best", "v1"):
+        with pytest.raises(ConnectionError, match="no route"):
+            await shelf.find(name)
