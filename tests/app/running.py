@@ -43,7 +43,12 @@ class Running:
 
     def drive(self, query: str) -> ClientConnection:
         url = self.client.base_url.copy_with(scheme="ws").join(f"/drive?{query}")
-        return connect(str(url), proxy=None, open_timeout=60)
+        shown = {
+            name: self.client.headers[name]
+            for name in self.client.headers
+            if name == "authorization"
+        }
+        return connect(str(url), proxy=None, open_timeout=60, additional_headers=shown)
 
     def wait_for(self, ref: PolicyRef) -> None:
         """Query until this policy decides; every query has to succeed."""

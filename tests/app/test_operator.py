@@ -120,7 +120,9 @@ def test_pages_that_are_named_may_use_it(service: Running, published: PolicyRef)
 def test_a_request_id_goes_through_to_the_log(
     service: Running, published: PolicyRef, logs: Path
 ) -> None:
-    response = service.client.get("/gif?seed=11&max_steps=20", headers={"X-Request-ID": "film-11"})
+    response = service.client.get(
+        f"/gif/{published.version}/11.gif?max_steps=20", headers={"X-Request-ID": "film-11"}
+    )
     assert response.status_code == 200
     assert response.headers.get_list("X-Request-ID") == ["film-11"]
     deadline = time.monotonic() + 30
@@ -147,23 +149,27 @@ def test_a_request_id_is_made_up_where_there_is_no_plain_one(service: Running) -
 
 def test_prometheus_is_shown_what_happens(service: Running, published: PolicyRef) -> None:
     service.client.get("/nowhere/at/all")
-    service.client.get("/gif?seed=12&max_steps=20")
-    service.client.get("/gif?seed=12&max_steps=20")
+    for _ in range(2):
+        film = service.client.get("/gif?seed=12&max_steps=20", follow_redirects=True)
+        assert film.status_code == 200
     service.act()
-    wanted = {f"ray_{metric.name}" for metric in METRICS if "drives" not in metric.name}
+    wanted = {f"ray_{metric.name}" for metric in METRICS}
     wanted.remove(f"ray_{TURNED_AWAY.name}")
     deadline = time.monotonic() + 90  # Ray collects every ten seconds
-    while True:
-        found = metrics_of(service)
-        names = {re.sub("_(total|bucket|sum|count)$", "", name) for name in found}
-        asked = {
-            labels["result"]: value
-            for labels, value in found.get("ray_carracing_film_cache_requests_total", [])
-        }
-        if wanted <= names and asked.get("hit"):
-            break
-        assert time.monotonic() < deadline, (wanted - names, found)
-        time.sleep(1)
+    with service.drive("mode=live&policy=you"):
+        while True:
+            found = metrics_of(service)
+            names = {re.sub("_(total|bucket|sum|count)$", "", name) for name in found}
+            asked = {
+                labels["result"]: value
+                for labels, value in found.get("ray_carracing_film_cache_requests_total", [])
+            }
+            if wanted <= names and asked.get("hit"):
+                break
+            assert time.monotonic() < deadline, (wanted - names, found)
+            time.sleep(1)
+    ((driving, open_drives),) = found["ray_carracing_open_drives"]
+    assert (driving["mode"], open_drives) == ("live", 1)
     current = [labels for labels, value in found["ray_carracing_policy_info"] if value == 1]
     assert [labels["version"] for labels in current] == [published.version]
     assert current[0]["source"] == "storage"
@@ -176,7 +182,8 @@ def test_prometheus_is_shown_what_happens(service: Running, published: PolicyRef
     }
     assert requests["GET", "unknown", "404"] >= 1
     assert requests["POST", "/act", "200"] >= 1
-    assert requests["GET", "/gif", "200"] >= 2
+    assert requests["GET", "/gif", "307"] >= 2
+    assert requests["GET", "/gif/{policy}/{seed}.gif", "200"] >= 2
     counted = {
         (labels["method"], labels["path"], labels["status"]): value
         for labels, value in found["ray_carracing_request_duration_seconds_count"]
@@ -200,7 +207,7 @@ async def test_overload_is_refused_and_not_suffered(service: Running, published:
         if number % 4:
             return "act", await client.post("/act", content=npy(BODY), headers=NPY)
         if number % 8:
-            path = f"/gif?seed={number}&max_steps=60&width=60"
+            path = f"/gif/{published.version}/{number}.gif?max_steps=60&width=60"
             return "gif", await client.get(path)
         return "curve", await client.get(f"/curve.png?finetune_at={number % 5 + 1}")
 
