@@ -1,12 +1,14 @@
-"""What stands before Serve's HTTP proxy on this machine; Serve loads it by its name.
+"""What stands before Serve on this machine: before its HTTP proxy, or each replica's HTTP server.
 
-See RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH in app/local.py.
+app/local.py names it to Serve, which imports it in those processes.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,15 +20,14 @@ from app.headers import EVERYWHERE, REQUEST_ID
 from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
 from app.metrics import Meters, RaySink
 from app.problems import Kind, problem_response
-from app.sockets import refuse_socket
+from app.sockets import TRY_AGAIN, GuardedSocket, refuse_socket
 
-FULL: Final = 1013
-"""Close code of a WebSocket for which there is no room."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SERVES_OWN: Final = "/-/"
 # With these a caller could steer Serve: keep it at work after having left, for instance.
+_TIMEOUT: Final = "x-request-timeout-seconds"
 _STEERING: Final = (
-    "x-request-timeout-seconds",
+    _TIMEOUT,
     "x-request-disconnect-disabled",
     "x-session-id",
     "serve_multiplexed_model_id",
@@ -34,29 +35,37 @@ _STEERING: Final = (
 )
 
 
+@dataclass
+class _Room:
+    """For requests of one kind."""
+
+    limit: int
+    inside: int = 0
+
+
 class Front:
     """Turns away what there is no room for, and makes problems of what Serve itself answers.
 
-    To refuse a request costs a small part here of what it costs the proxy and a replica, so those
-    that are let in do not wait for those that are not. Probes are always let in.
+    To refuse a request costs a small part here of what it costs Serve and a replica, so those that
+    are let in do not wait for those that are not. Probes are always let in.
 
     A caller's request id is kept if it is short and plain; any other is replaced.
     """
 
-    def __init__(
-        self, app: ASGIApp, meters: Meters, limit: int = REPLICA_REQUESTS - PROBES
-    ) -> None:
+    def __init__(self, app: ASGIApp, meters: Meters, *, queries: int, others: int) -> None:
         """Stand before an application.
 
         Args:
-            app: Serve's proxy.
+            app: Serve.
             meters: Told of those that are turned away.
-            limit: Requests that are let in at once, probes not counted.
+            queries: Requests to act that are let in at once: no more than one replica takes, since
+                what it would refuse in the end delays the others on the way there.
+            others: Other requests that are let in at once, probes not counted.
         """
         self._app = app
         self._meters = meters
-        self._limit = limit
-        self._inside = 0
+        self._queries = _Room(queries)
+        self._others = _Room(others)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
@@ -66,28 +75,37 @@ class Front:
         _clean(MutableHeaders(scope=scope))
         if scope["path"].startswith(HEALTH):
             await self._pass(scope, receive, send)
-        elif self._inside >= self._limit:
-            await self._turn_away(scope, receive, send)
-        else:
-            self._inside += 1
-            try:
-                await self._pass(scope, receive, send)
-            finally:
-                self._inside -= 1
+            return
+        room = self._queries if scope["path"] == "/act" else self._others
+        if room.inside >= room.limit:
+            await self._turn_away(scope, receive, send, room)
+            return
+        room.inside += 1
+        try:
+            await self._pass(scope, receive, send)
+        finally:
+            room.inside -= 1
 
-    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send, room: _Room) -> None:
         self._meters.turned_away()
-        detail = f"{self._limit} requests are under way already"
+        detail = f"{room.limit} such requests are under way already"
         if scope["type"] == "websocket":
-            await refuse_socket(receive, send, FULL, detail)
+            await refuse_socket(receive, send, TRY_AGAIN, detail)
         else:
             await _problem(scope, 503, detail, kind="busy", retry_after="2")(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ask the proxy; its own errors, in plain text or without an answer, become problems."""
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-            return
+            # A drive lasts as long as its client wants.
+            MutableHeaders(scope=scope)[_TIMEOUT] = "0"
+            socket = GuardedSocket(receive, send)
+            await self._app(scope, socket.receive, socket.send)
+            await socket.end()
+        else:
+            await self._pass_http(scope, receive, send)
+
+    async def _pass_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve's own errors, in plain text or without an answer, become problems."""
         answered = False
         instead: Response | None = None
 
@@ -142,5 +160,8 @@ def _problem(
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy is to run before itself."""
-    return [Middleware(Front, meters=Meters(RaySink()))]
+    """What Serve is to run before itself."""
+    # Settings would bring the simulator along: app/local.py leaves the one that is needed here.
+    queries = int(os.environ["CARRACING_ACT_PENDING"])
+    others = REPLICA_REQUESTS - PROBES - queries
+    return [Middleware(Front, meters=Meters(RaySink()), queries=queries, others=others)]

@@ -82,7 +82,7 @@ def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
     """
     os.environ["CARRACING_STORAGE"] = root
     if cluster == OWN:
-        os.environ.update([_FRONT])
+        os.environ.update([_FRONT], CARRACING_ACT_PENDING=str(settings.act_pending))
         return {}
     if settings.api_token is not None:
         raise LocalError(

@@ -8,9 +8,10 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.front import FULL, Front
-from app.limits import HEALTH
+from app.front import Front, middlewares
+from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
 from app.metrics import TURNED_AWAY, Meters
+from app.sockets import TRY_AGAIN
 from tests.app.conftest import FakeSink, is_problem, knock
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +54,7 @@ def sink() -> FakeSink:
 
 @pytest.fixture
 def front(proxy: Proxy, sink: FakeSink) -> Front:
-    return Front(proxy, Meters(sink), limit=2)
+    return Front(proxy, Meters(sink), queries=2, others=1)
 
 
 @pytest.fixture
@@ -80,21 +81,34 @@ async def test_what_there_is_no_room_for_is_turned_away(
     assert int(refused.headers["Retry-After"]) > 0
     assert refused.headers["X-Request-ID"]
     assert refused.headers["X-Content-Type-Options"] == "nosniff"
+    probe = asyncio.create_task(client.get(f"{HEALTH}live"))
+    film = asyncio.create_task(client.get("/gif"))
+    await eventually(lambda: len(proxy.scopes) == 4)
     accepted, closed = await knock(front)
     assert accepted["type"] == "websocket.accept"
-    assert closed["code"] == FULL
+    assert closed["code"] == TRY_AGAIN
     assert len(sink.of(TURNED_AWAY)) == 2
-    probe = asyncio.create_task(client.get(f"{HEALTH}live"))
-    await eventually(lambda: len(proxy.scopes) == 3)
     proxy.gate.set()
-    assert [each.status_code for each in await asyncio.gather(*inside, probe)] == [200] * 3
+    assert [each.status_code for each in await asyncio.gather(*inside, probe, film)] == [200] * 4
     assert (await client.get("/act")).status_code == 200
+
+
+async def test_queries_and_the_rest_do_not_take_each_others_room(
+    client: httpx.AsyncClient, proxy: Proxy
+) -> None:
+    proxy.gate.clear()
+    inside = [asyncio.create_task(client.get(path)) for path in ("/act", "/act", "/gif")]
+    await eventually(lambda: len(proxy.scopes) == 3)
+    assert "2 such" in is_problem(await client.get("/act"), 503, "busy")["detail"]
+    assert "1 such" in is_problem(await client.get("/policies"), 503, "busy")["detail"]
+    proxy.gate.set()
+    assert [each.status_code for each in await asyncio.gather(*inside)] == [200] * 3
 
 
 async def test_who_leaves_makes_room(client: httpx.AsyncClient, proxy: Proxy) -> None:
     proxy.gate.clear()
-    leaving = [asyncio.create_task(client.get("/gif")) for _ in range(2)]
-    await eventually(lambda: len(proxy.scopes) == 2)
+    leaving = [asyncio.create_task(client.get("/gif"))]
+    await eventually(lambda: len(proxy.scopes) == 1)
     for task in leaving:
         task.cancel()
     await asyncio.wait(leaving)
@@ -128,6 +142,25 @@ async def test_callers_do_not_steer_serve(client: httpx.AsyncClient, proxy: Prox
     await client.get("/act", headers=dict.fromkeys(names, "?1") | {"accept": "x/y"})
     assert [proxy.header(name) for name in names] == [None] * 3
     assert proxy.header("accept") == "x/y"
+
+
+async def test_a_drive_is_not_cut_by_serves_time_limit(front: Front, proxy: Proxy) -> None:
+    await knock(front, x_request_timeout_seconds="5")
+    assert proxy.header("x-request-timeout-seconds") == "0"
+
+
+async def test_a_websocket_without_a_replica_is_closed(front: Front, proxy: Proxy) -> None:
+    closed = (await knock(front))[-1]
+    assert (closed["type"], closed["code"]) == ("websocket.close", TRY_AGAIN)
+
+
+def test_serve_is_told_how_many_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARRACING_ACT_PENDING", "24")
+    monkeypatch.setattr("app.front.RaySink", FakeSink)
+    (middleware,) = middlewares()
+    assert middleware.cls is Front
+    assert middleware.kwargs["queries"] == 24
+    assert middleware.kwargs["others"] == REPLICA_REQUESTS - PROBES - 24
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -60,6 +60,7 @@ def test_a_ray_of_its_own_inherits_the_settings() -> None:
     os.environ["CARRACING_API_TOKEN"] = "correct-horse-battery"
     assert pass_on(load_settings(), "/store", OWN) == {}
     assert os.environ["CARRACING_STORAGE"] == "/store"
+    assert int(os.environ["CARRACING_ACT_PENDING"]) == load_settings().act_pending
     assert "app.front:middlewares" in os.environ.values()
 
 
