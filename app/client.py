@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
@@ -176,15 +176,15 @@ class Client:
 
     def _persist(self, attempt: Callable[[float], T]) -> T:
         """Attempt it, with the seconds that are left, until it is done or not worth another try."""
-        deadline = time.monotonic() + self._timeout_s
+        deadline = monotonic() + self._timeout_s
         number, left_s = 1, self._timeout_s
         while True:
             try:
                 return attempt(left_s)
             except (ServiceError, ConnectionError) as error:
                 wait_s = error.retry_after_s if isinstance(error, ServiceError) else WAIT_S
-                left_s = deadline - time.monotonic() - (wait_s or 0)
+                left_s = deadline - monotonic() - (wait_s or 0)
                 if wait_s is None or left_s <= 0 or number == _ATTEMPTS:
                     raise
-            time.sleep(wait_s)
+            sleep(wait_s)
             number += 1

@@ -203,7 +203,7 @@ _PUBLISHED = Recipe()
 RECIPES: dict[str, Recipe] = {
     "published": _PUBLISHED,
     "swift": Recipe(
-        max_iters=360,
+        max_iters=440,
         finetune_at=240,
         num_samples=1,
         lr=7e-4,
@@ -228,8 +228,8 @@ RECIPES: dict[str, Recipe] = {
         ),
         critic="shared",
         initialization="orthogonal",
-        coaching=Coaching(skipped_tile=3.0, patience=150, spin=0.002, endless=True),
-        finetune_coaching=Coaching(gap=200.0, lost=500.0, patience=250, spin=0.002, endless=True),
+        coaching=Coaching(skipped_tile=3.0, patience=150, spin=0.001, endless=True),
+        finetune_coaching=Coaching(gap=200.0, lost=500.0, patience=250, spin=0.001, endless=True),
         action_mapping="steering_and_pedal",
         action_filter=ActionFilter(),
         search={},

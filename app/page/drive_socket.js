@@ -75,15 +75,20 @@ export class DriveSocket {
     return this.#socket !== null || this.#retry !== 0;
   }
 
-  /** Connect anew. */
+  /** Connect anew. A connection that is being made is made first, and left if it is out of date. */
   connect() {
     clearTimeout(this.#retry);
     this.#retry = 0;
     const before = this.#socket;
-    const socket = new WebSocket(this.#address());
+    if (before?.readyState === WebSocket.CONNECTING) return;
+    const url = this.#address();
+    const socket = new WebSocket(url);
     this.#socket = socket;
     before?.close();
     socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      if (this.#address().href !== url.href) this.connect();
+    };
     socket.onmessage = ({ data }) => {
       if (socket === this.#socket) this.#read(data);
     };

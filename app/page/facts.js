@@ -18,25 +18,37 @@ function factsOf(policy, bundled) {
   };
 }
 
-/**
- * Show them.
- * @param {HTMLElement} section
- * @param {{policy?: string, source?: string}} lane of a start message
- * @param {import("./service.js").News} news
- */
-export function showFacts(section, lane, { loaded, bundled, policies }) {
-  const known = [loaded, bundled, ...policies].find((policy) => policy?.version === lane.policy);
-  const facts = known ? factsOf(known, lane.source === "bundled") : { Version: lane.policy ?? "—" };
-  section.querySelector("dl").replaceChildren(
-    ...Object.entries(facts).map(([name, value]) =>
-      element(
-        "div",
-        {},
-        element("dt", { textContent: name }),
-        element("dd", { textContent: value }),
-      )),
-  );
-  section.querySelector("p").textContent = loaded?.last_error
-    ? `A newer policy is not loaded: ${loaded.last_error}`
-    : "";
+export class Facts {
+  #section;
+  #shown = "";
+
+  /** @param {HTMLElement} section with a list and a note */
+  constructor(section) {
+    this.#section = section;
+  }
+
+  /**
+   * Show those of a lane's policy.
+   * @param {{policy?: string, source?: string}} lane of a start message
+   * @param {import("./service.js").News} news
+   */
+  show(lane, { loaded, bundled, policies }) {
+    const known = [loaded, bundled, ...policies].find((policy) => policy?.version === lane.policy);
+    const facts = known ? factsOf(known, lane.source === "bundled") : { Version: lane.policy ?? "—" };
+    const shown = JSON.stringify(facts);
+    // What somebody has selected stays selected.
+    if (shown !== this.#shown) this.#list(facts);
+    this.#shown = shown;
+    this.#section.querySelector("p").textContent = loaded?.last_error
+      ? `A newer policy is not loaded: ${loaded.last_error}`
+      : "";
+  }
+
+  #list(facts) {
+    const rows = Object.entries(facts).map(([name, value]) => {
+      const term = element("dt", { textContent: name });
+      return element("div", {}, term, element("dd", { textContent: value }));
+    });
+    this.#section.querySelector("dl").replaceChildren(...rows);
+  }
 }

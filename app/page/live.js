@@ -139,7 +139,7 @@ export class Live {
         width: start.width,
         height: start.height,
         name: this.#names[index],
-        version: start.lanes[index].policy ?? "",
+        version: start.lanes[index].policy ?? "Arrow keys, W A S D, or the buttons",
         byHand: index === byHand,
       });
     });

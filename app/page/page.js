@@ -2,7 +2,7 @@
 
 import { nextSeed, readWish, writeWish } from "./address.js";
 import { CurveView } from "./curve.js";
-import { showFacts } from "./facts.js";
+import { Facts } from "./facts.js";
 import { Live } from "./live.js";
 import { Pickers } from "./pickers.js";
 import { PolicyTable } from "./policy_table.js";
@@ -29,6 +29,7 @@ let nextIsDue = false;
 let wheelIsDue = false;
 
 const curve = new CurveView(at("#curve"), at("#curve-note"));
+const facts = new Facts(at("#facts"));
 const takeaway = new Takeaway(at("#takeaway"));
 const pickers = new Pickers(at("#policy"), at("#rival"), () => drive(pickers.choice));
 const table = new PolicyTable(at("#published"), (version) => {
@@ -92,7 +93,7 @@ function showTrack() {
   if (track === null || news === null) return;
   const { lanes } = track;
   table.track(track.seed, lanes.map((lane) => lane.policy));
-  showFacts(at("#facts"), lanes.find((lane) => lane.driver === "policy") ?? {}, news);
+  facts.show(lanes.find((lane) => lane.driver === "policy") ?? {}, news);
   const known = [news.bundled, ...news.policies];
   curve.mark(lanes.flatMap((lane, index) => {
     const policy = known.find((each) => each?.version === lane.policy);
@@ -125,7 +126,7 @@ function hear(heard) {
   table.show(news);
   showTrack();
   if (news.state !== "ready") return;
-  curve.want();
+  curve.follow(news.loaded.version);
   if (live.begun) return;
   if (calm.matches) startButton.hidden = false;
   else drive({});

@@ -1,7 +1,11 @@
 /** The clock of a track: shows what arrives, a little later, at the simulator's own pace. */
 
-export const SIMULATOR_FPS = 50;
+const SIMULATOR_FPS = 50;
+/** A page that was not painted for longer goes on from where it was. */
 const LONGEST_STEP_S = 0.1;
+/** Bounds of the pace, 1 being the simulator's. */
+const SLOWEST = 0.2;
+const FASTEST = 1.3;
 
 /** A lane's pictures that were decoded and wait for their moment. */
 class Reel {
@@ -9,16 +13,24 @@ class Reel {
   newest = -1;
   shown = -1;
   over = false;
+  #decoding = 0;
   #last = Promise.resolve();
+
+  /** Whether everything that came was shown. */
+  get drained() {
+    return this.#decoding === 0 && this.shown === this.newest;
+  }
 
   /** Decode at once, and queue in the order of arrival. */
   add(picture, stopped) {
+    this.#decoding += 1;
     const decoded = Promise.all([
       createImageBitmap(picture.jpeg),
       picture.eyes && createImageBitmap(picture.eyes),
     ]);
     this.#last = Promise.all([decoded, this.#last]).then(
       ([[bitmap, eyes]]) => {
+        this.#decoding -= 1;
         if (stopped()) {
           bitmap.close();
           eyes?.close();
@@ -29,7 +41,9 @@ class Reel {
         this.over ||= picture.over;
       },
       // A picture that cannot be read is left out.
-      () => {},
+      () => {
+        this.#decoding -= 1;
+      },
     );
   }
 
@@ -58,7 +72,8 @@ class Reel {
 
 /**
  * Plays the lanes of one track side by side. Positions are simulator frames. It begins when
- * `ahead` frames are there; while fewer wait it goes a little slower, while more do a little faster.
+ * `ahead` frames wait, and goes at the simulator's pace as long as they do: faster where more wait,
+ * slower where fewer do, so that a service that is late is seen in slow motion, not in jerks.
  */
 export class Playback {
   #reels;
@@ -101,7 +116,7 @@ export class Playback {
 
   /** Whether all was shown. */
   get finished() {
-    return this.#ended && this.#reels.every(({ shown, newest }) => shown === newest);
+    return this.#ended && this.#reels.every((reel) => reel.drained);
   }
 
   /**
@@ -114,17 +129,16 @@ export class Playback {
     const passed = this.#before === null ? 0 : (now - this.#before) / 1000;
     this.#before = now;
     const driven = this.#reels.filter((reel) => !reel.over);
-    const end = driven.length > 0 && !this.#ended
-      ? Math.min(...driven.map((reel) => reel.newest))
-      : Math.max(...this.#reels.map((reel) => reel.newest));
+    const complete = this.#ended || driven.length === 0;
+    const end = complete
+      ? Math.max(...this.#reels.map((reel) => reel.newest))
+      : Math.min(...driven.map((reel) => reel.newest));
     const waiting = end - this.#position;
-    if (waiting >= this.#ahead || driven.length === 0 || this.#ended) this.#rolling = true;
-    if (this.#rolling && !held) {
-      const excess = (waiting - this.#ahead) / SIMULATOR_FPS;
-      const rate = 1 + Math.min(Math.max(excess, -0.1), 0.3);
-      const step = Math.min(passed, LONGEST_STEP_S) * SIMULATOR_FPS * rate;
-      if (step >= waiting) this.#rolling = false;
-      this.#position = Math.max(this.#position, Math.min(this.#position + step, end));
+    this.#rolling ||= complete || waiting >= this.#ahead;
+    if (this.#rolling && !held && waiting > 0) {
+      const pace = complete ? 1 : Math.min(Math.max(waiting / this.#ahead, SLOWEST), FASTEST);
+      const step = Math.min(passed, LONGEST_STEP_S) * SIMULATOR_FPS * pace;
+      this.#position += Math.min(step, waiting);
     }
     return this.#reels.map((reel) => reel.take(this.#position));
   }

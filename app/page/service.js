@@ -58,26 +58,32 @@ export class ServiceWatch {
 
   async #look() {
     try {
+      const { loaded, ...list } = await this.#list();
+      // Asked for in vain, it would be an error in the browser's console.
+      const policy = loaded === null ? null : await ask("policy");
+      return policy === null
+        ? { ...list, state: "wait", text: "No policy published yet", loaded: null }
+        : { ...list, state: "ready", text: inWords(policy), loaded: policy };
+    } catch (error) {
+      const why = error instanceof Refusal ? `cannot drive: ${error.message}` : "does not answer";
+      return { state: "lost", text: `The service ${why}` };
+    }
+  }
+
+  /** What has changed in the list of policies, and which one is loaded. */
+  async #list() {
+    try {
       // One policy tells whether the list has changed, which is long.
       const { total, loaded, policies } = await ask("policies?limit=1");
       const known = JSON.stringify([total, loaded, policies[0]?.version]);
-      const list = known === this.#known ? {} : await ask(`policies?limit=${LISTED}`);
+      if (known === this.#known) return { loaded };
+      const list = await ask(`policies?limit=${LISTED}`);
       this.#known = known;
-      const about = { policies: list.policies, bundled: list.bundled, total };
-      if (list.policies === undefined) {
-        delete about.policies;
-        delete about.bundled;
-      }
-      if (loaded === null) return { ...about, state: "wait", text: "No policy published yet", loaded };
-      const policy = await ask("policy");
-      return { ...about, state: "ready", text: inWords(policy), loaded: policy };
+      return { loaded, total, policies: list.policies, bundled: list.bundled };
     } catch (error) {
-      return {
-        state: "lost",
-        text: error instanceof Refusal
-          ? `The service cannot answer: ${error.message}`
-          : "The service does not answer",
-      };
+      // Storage is away; what is loaded may drive all the same.
+      if (error instanceof Refusal) return {};
+      throw error;
     }
   }
 }

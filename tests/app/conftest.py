@@ -217,3 +217,11 @@ async def bundled_bench(
     """One whose watcher has a fallback."""
     async with open_bench(settings, store, falling_back) as bench:
         yield bench
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that clients wait, without their doing so."""
+    waits: list[float] = []
+    monkeypatch.setattr("app.client.sleep", waits.append)
+    return waits

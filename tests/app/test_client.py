@@ -135,14 +135,6 @@ def script() -> Iterator[Script]:
         yield script
 
 
-@pytest.fixture
-def waits(script: Script, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that clients wait, without their doing so."""
-    waits: list[float] = []
-    monkeypatch.setattr("app.client.time.sleep", waits.append)
-    return waits
-
-
 def busy(status: int = 503, retry_after: str | None = "2") -> Response:
     problem = {"title": "Too many requests are waiting", "status": status, "detail": "64 queries"}
     headers = {} if retry_after is None else {"Retry-After": retry_after}
@@ -230,7 +222,7 @@ def test_a_service_that_starts_a_moment_later(monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.undo()
             stack.enter_context(listen(script.application(), port))
 
-        monkeypatch.setattr("app.client.time.sleep", start)
+        monkeypatch.setattr("app.client.sleep", start)
         client = stack.enter_context(Client(f"http://127.0.0.1:{port}"))
         assert client.policy() == POLICY
         assert waits == [1]

@@ -69,14 +69,6 @@ def script() -> Iterator[Script]:
         yield script
 
 
-@pytest.fixture
-def waits(script: Script, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that clients wait, without their doing so."""
-    waits: list[float] = []
-    monkeypatch.setattr("app.client.time.sleep", waits.append)
-    return waits
-
-
 class Counted(gym.Env[Any, Any]):
     """Shows its frame's number, and gives 0.1 for each; over after ten."""
 

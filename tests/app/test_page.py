@@ -353,10 +353,15 @@ def test_driving_by_touch(open_page: OpenPage) -> None:
     own = lane(page, 2)
     expect(own.locator(".note")).to_contain_text("to start")
     gas = own.get_by_role("button", name="Gas")
-    gas.dispatch_event("pointerdown", {"pointerId": 1, "pointerType": "touch"})
+    gas.scroll_into_view_if_needed()
+    box = gas.bounding_box()
+    assert box is not None
+    finger = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    touch = page.context.new_cdp_session(page)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [finger]})
     wait_for_frame(page, 60, 2)
     expect(own.locator(".gas")).to_have_attribute("aria-valuenow", "1.00")
-    gas.dispatch_event("pointerup", {"pointerId": 1, "pointerType": "touch"})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     expect(own.locator(".gas")).to_have_attribute("aria-valuenow", "0.00")
 
 
@@ -381,23 +386,50 @@ def test_nothing_moves_by_itself_for_those_who_do_not_want_it(open_page: OpenPag
     expect(start).to_be_hidden()
 
 
-def test_a_drive_that_there_is_no_room_for_is_tried_again(open_page: OpenPage, site: Site) -> None:
-    page = open_page(reduced_motion="reduce")
-    refused: list[str] = []
+def close_the_first(page: Page, code: int, reason: str) -> list[str]:
+    """Close the page's first drive with a code; the addresses of those that were closed."""
+    closed: list[str] = []
 
     def answer(route: WebSocketRoute) -> None:
-        if not refused:
-            refused.append(route.url)
-            route.close(code=1013, reason="no room for this drive")
-        else:
+        if closed:
             route.connect_to_server()
+            return
+        closed.append(route.url)
+        route.close(code=code, reason=reason)
 
     page.route_web_socket(re.compile("/drive"), answer)
+    return closed
+
+
+def test_a_drive_that_there_is_no_room_for_is_tried_again(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    closed = close_the_first(page, 1013, "no room for this drive")
     page.get_by_role("button", name="Drive", exact=True).click()
     expect(page.locator("#drive-status")).to_contain_text("no room for this drive; trying again in")
     wait_for_frame(page, 10)
     expect(page.locator("#drive-status")).to_have_text("")
-    assert "policy=newest" in refused[0]
+    assert len(closed) == 1
+    assert "policy=newest" in closed[0]
+
+
+def test_a_drive_that_stood_still_is_begun_again_on_demand(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    closed = close_the_first(page, 4408, "nothing arrived for 60 s")
+    start = page.get_by_role("button", name="Drive", exact=True)
+    start.click()
+    expect(start).to_be_visible()
+    assert len(closed) == 1
+    start.click()
+    wait_for_frame(page, 10)
+    expect(start).to_be_hidden()
+
+
+def test_a_change_of_mind_while_it_connects(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    expect(page.locator("#start-button")).to_be_visible()
+    page.evaluate("for (const id of ['start-button', 'next']) document.getElementById(id).click()")
+    wait_for_track(page, 1)
+    wait_for_frame(page, 10)
 
 
 def test_a_policy_that_is_not_there_is_named(open_page: OpenPage, site: Site) -> None:
@@ -427,6 +459,8 @@ def test_the_curve(open_page: OpenPage, site: Site) -> None:
 def test_what_can_be_taken_away(open_page: OpenPage, site: Site) -> None:
     page = open_page("#seed=31", permissions=["clipboard-read", "clipboard-write"])
     wait_for_track(page, 31)
+    # The next track has other links.
+    page.get_by_role("button", name="Pause").click()
     film = f"gif/{site.bundled.version}/31"
     assert page.locator("#gif-link").get_attribute("href") == f"{film}.gif"
     assert page.locator("#webp-link").get_attribute("href") == f"{film}.webp"
@@ -438,6 +472,8 @@ def test_what_can_be_taken_away(open_page: OpenPage, site: Site) -> None:
     compile(code, "snippet", "exec")
     assert f'Client("{site.url}")' in code
     assert f'.gif(31, policy="{site.bundled.version}")' in code
+    answer = page.request.get(f"{site.url}{film}.gif")
+    assert (answer.status, answer.body()[:6]) == (200, b"GIF89a")
 
 
 @pytest.mark.parametrize("width", [360, 390])

@@ -90,6 +90,10 @@ def test_a_closed_environment_can_be_closed_and_used_again() -> None:
     picture = env.look_grey(84)
     env.close()
     env.close()
+    assert env.world.bodyCount == 0
+    with pytest.raises(ResetNeeded):
+        env.look_grey(84)
+    env.reset(seed=4)
     np.testing.assert_array_equal(env.look_grey(84), picture)
 
 
