@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,10 +22,18 @@ _CurveKey = tuple[str, str, CurveEncoding, int | None]
 class CurveDrawer:
     """Draws curves one after the other in a thread. Its methods belong to one event loop."""
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: PolicyStore, *, niceness: int = 0) -> None:
+        """Get ready.
+
+        Args:
+            store: Where the runs' tables are.
+            niceness: Of the thread that draws, added to this process's.
+        """
         self._store = store
         self._curves: OrderedDict[_CurveKey, bytes] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="curve")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="curve", initializer=os.nice, initargs=(niceness,)
+        )
 
     async def curve(
         self,

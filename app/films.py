@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import platform
 import threading
 import time
@@ -133,6 +134,7 @@ class FilmStudio:
         *,
         max_waiting: int,
         cache_bytes: int,
+        niceness: int = 0,
         report: Callable[[FilmCounts], None] | None = None,
     ) -> None:
         """Open the studio.
@@ -141,10 +143,9 @@ class FilmStudio:
             store: Where the films' policies are, but the bundled one.
             max_waiting: Different films that may wait while one is rendered.
             cache_bytes: Size of the cache of finished films.
+            niceness: Of the thread that renders, added to this process's.
             report: Told in the event loop's thread whenever something changes.
         """
-        self.renders = 0
-        """Films that were rendered to their end."""
         self._counts = FilmCounts()
         self._report = report
         self._store = store
@@ -152,7 +153,14 @@ class FilmStudio:
         self._cache = ByteCache(cache_bytes)
         self._flights: dict[FilmOrder, _Flight] = {}
         self._policies: OrderedDict[tuple[Source, str, str, str], Policy] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="film")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="film", initializer=os.nice, initargs=(niceness,)
+        )
+
+    @property
+    def renders(self) -> int:
+        """Films that were rendered to their end."""
+        return self._counts.rendered
 
     async def film(self, order: FilmOrder) -> bytes:
         """The film as a file: from the cache, with whoever waits for it, or rendered.
@@ -205,13 +213,13 @@ class FilmStudio:
             content = await loop.run_in_executor(
                 self._thread, render, self._render, order, abandoned
             )
+            self._counts.rendered += 1
             self._cache.put(order, content)
             return content
         finally:
             # One that was abandoned has left already, and its place may be another's.
             if not abandoned.is_set():
                 del self._flights[order]
-            self._counts.rendered = self.renders
             self._tell()
 
     def _tell(self) -> None:
@@ -240,7 +248,6 @@ class FilmStudio:
                 on_frames=go_on,
             )
         content = film.encode()
-        self.renders += 1
         logger.info(
             "rendered %d pictures (%d KiB) of %s on track %d in %.1f s",
             len(film),

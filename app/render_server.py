@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.logs import route_logs
 from app.metrics import serve_meters
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from app.bundled import Source
     from app.films import FilmOrder
     from app.renderer import CurveEncoding, RenderFailure
+
+_NICENESS: Final = 10
+"""Of the threads that render, so that queries come first on a core that they share. It ends at 19,
+and Ray's own processes have 15."""
 
 
 class RenderServer:
@@ -43,10 +47,11 @@ class RenderServer:
             store,
             max_waiting=settings.film_max_waiting,
             cache_bytes=settings.film_cache_bytes,
+            niceness=_NICENESS,
             report=serve_meters().films,
         )
         self._closing.callback(self._studio.close)
-        self._curves = CurveDrawer(store)
+        self._curves = CurveDrawer(store, niceness=_NICENESS)
         self._closing.callback(self._curves.close)
 
     def __del__(self) -> None:
