@@ -50,7 +50,7 @@ class RequireToken:
             await response(scope, receive, send)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if scope["path"].startswith(HEALTH):
+        if scope["path"].removeprefix(scope.get("root_path", "")).startswith(HEALTH):
             return True
         shown = _shown(Headers(scope=scope).get("Authorization", ""))
         return hmac.compare_digest(shown, self._token)

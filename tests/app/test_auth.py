@@ -6,6 +6,9 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from app.auth import UNAUTHORIZED, RequireToken
@@ -80,6 +83,16 @@ async def test_everything_but_health_is_behind_it(bench: Bench, path: str) -> No
 async def test_probes_come_without_it(bench: Bench) -> None:
     assert (await bench.client.get("/health/live")).status_code == 200
     is_problem(await bench.client.get("/health/ready"), 503, "no-policy")
+
+
+async def test_probes_below_a_prefix_come_without_it() -> None:
+    guarded = RequireToken(PlainTextResponse("alive"), SecretStr(TOKEN))
+    outer = Starlette(routes=[Mount("/car", guarded)])
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(outer), base_url="http://car.test"
+    ) as client:
+        assert (await client.get("/car/health/live")).text == "alive"
+        assert (await client.get("/car/policy")).status_code == 401
 
 
 async def test_without_a_setting_nothing_is_asked(
