@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.auth import RequireToken, describe_token
+from app.bodies import RefuseBodies, describe_bodies
+from app.count_requests import CountRequests
 from app.drives import Drives
+from app.headers import AddHeaders
+from app.metrics import Meters
+from app.origins import RefuseForeignPages, SharedOrigins
 from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
@@ -46,10 +52,13 @@ def build_api(
     renderer: Renderer,
     store: PolicyStore,
     drives: Drives | None = None,
+    meters: Meters | None = None,
 ) -> FastAPI:
     """The API over these. Its lifespan starts and stops the watcher, and ends the drives."""
     drives = drives or Drives(settings.drives_max)
-    service = Service(settings, watcher, renderer, store, drives)
+    meters = meters or Meters()
+    token, origins = settings.api_token, settings.cors_origins
+    service = Service(settings, watcher, renderer, store, drives, meters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,10 +71,25 @@ def build_api(
         await drives.close()
         await asyncio.to_thread(service.close)
 
-    api = ProblemApi(title="CarRacing PPO", version="1", description=_ABOUT, lifespan=lifespan)
+    api = ProblemApi(
+        title="CarRacing PPO",
+        version="1",
+        description=_ABOUT,
+        lifespan=lifespan,
+        describe=[describe_bodies, describe_token] if token else [describe_bodies],
+    )
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
     api.include_router(page_routes())
+    # From the innermost to the outermost: a refusal is counted and has its headers as well.
+    api.add_middleware(RefuseBodies)
+    if token:
+        api.add_middleware(RequireToken, token=token)
+    api.add_middleware(RefuseForeignPages, origins=origins)
+    if origins:
+        api.add_middleware(SharedOrigins, origins=origins)
+    api.add_middleware(AddHeaders, private=token is not None)
+    api.add_middleware(CountRequests, meters=meters)
     return api

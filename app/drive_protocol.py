@@ -12,13 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from app.bundled import Source
 from app.policy_shelf import NEWEST
 from app.schemas import Seed
+from app.sockets import close_reason
 from training.manifest import Name
 
 YOU: Final = "you"
 """The driver who is the client."""
-
-_REASON_BYTES: Final = 123
-"""Longest reason that a close frame holds."""
 
 
 class Close(IntEnum):
@@ -39,7 +37,7 @@ class DriveClosedError(Exception):
     def __init__(self, code: Close, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+        self.reason = close_reason(reason)
 
 
 class _Given(BaseModel):

@@ -6,16 +6,20 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import platform
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 
 from app.bundled import Source, read_bundled
+from app.metrics import FilmCounts
 from training.film import WIDTH, Film, FilmFormat
 from training.policy import Policy
 from training.rollout import drive
@@ -124,22 +128,39 @@ class ByteCache:
 class FilmStudio:
     """Renders films one after the other in a thread. Its methods belong to one event loop."""
 
-    def __init__(self, store: PolicyStore, *, max_waiting: int, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        store: PolicyStore,
+        *,
+        max_waiting: int,
+        cache_bytes: int,
+        niceness: int = 0,
+        report: Callable[[FilmCounts], None] | None = None,
+    ) -> None:
         """Open the studio.
 
         Args:
             store: Where the films' policies are, but the bundled one.
             max_waiting: Different films that may wait while one is rendered.
             cache_bytes: Size of the cache of finished films.
+            niceness: Of the thread that renders, added to this process's.
+            report: Told in the event loop's thread whenever something changes.
         """
-        self.renders = 0
-        """Films that were rendered to their end."""
+        self._counts = FilmCounts()
+        self._report = report
         self._store = store
         self._max_waiting = max_waiting
         self._cache = ByteCache(cache_bytes)
         self._flights: dict[FilmOrder, _Flight] = {}
         self._policies: OrderedDict[tuple[Source, str, str, str], Policy] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="film")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="film", initializer=os.nice, initargs=(niceness,)
+        )
+
+    @property
+    def renders(self) -> int:
+        """Films that were rendered to their end."""
+        return self._counts.rendered
 
     async def film(self, order: FilmOrder) -> bytes:
         """The film as a file: from the cache, with whoever waits for it, or rendered.
@@ -152,6 +173,8 @@ class FilmStudio:
             OSError: Storage is away.
         """
         if (content := self._cache.get(order)) is not None:
+            self._counts.hits += 1
+            self._tell()
             return content
         flight = self._flights.get(order)
         if flight is None:
@@ -162,6 +185,10 @@ class FilmStudio:
             # Retrieved here for the case that everyone has left.
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             flight = self._flights[order] = _Flight(task, abandoned)
+            self._counts.misses += 1
+        else:
+            self._counts.joined += 1
+        self._tell()
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
@@ -170,6 +197,7 @@ class FilmStudio:
             if flight.waiters == 0 and not flight.task.done():
                 flight.abandoned.set()
                 self._flights.pop(order, None)
+                self._tell()
 
     def close(self) -> None:
         """Give up everything that is waiting or being rendered."""
@@ -180,13 +208,25 @@ class FilmStudio:
     async def _fly(self, order: FilmOrder, abandoned: threading.Event) -> bytes:
         loop = asyncio.get_running_loop()
         try:
-            content = await loop.run_in_executor(self._thread, self._render, order, abandoned)
+            # With the context, so that what is logged names the request that it is done for.
+            render = copy_context().run
+            content = await loop.run_in_executor(
+                self._thread, render, self._render, order, abandoned
+            )
+            self._counts.rendered += 1
             self._cache.put(order, content)
             return content
         finally:
             # One that was abandoned has left already, and its place may be another's.
             if not abandoned.is_set():
                 del self._flights[order]
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._report is not None:
+            self._counts.waiting = len(self._flights)
+            self._counts.cache_bytes = self._cache.used
+            self._report(self._counts)
 
     def _render(self, order: FilmOrder, abandoned: threading.Event) -> bytes:
         def go_on(_: int = 0) -> None:
@@ -208,7 +248,6 @@ class FilmStudio:
                 on_frames=go_on,
             )
         content = film.encode()
-        self.renders += 1
         logger.info(
             "rendered %d pictures (%d KiB) of %s on track %d in %.1f s",
             len(film),

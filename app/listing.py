@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 
+from app.films import BusyError
+from app.limits import LISTINGS
 from training.store import Listing, PolicyStore
 
 _KEPT_S = 5.0
@@ -18,6 +20,7 @@ class Lister:
         self._lock = asyncio.Lock()
         self._found: Listing | OSError = Listing([], {})
         self._begun_at = -math.inf
+        self._waiting = 0
 
     async def listing(self, *, new: bool = False) -> Listing:
         """What storage holds, or held a few seconds ago.
@@ -27,8 +30,18 @@ class Lister:
                 the same time share one listing.
 
         Raises:
+            BusyError: Too many wait already.
             OSError: Storage is away, for all who waited.
         """
+        if self._waiting >= LISTINGS:
+            raise BusyError(f"{LISTINGS} wait for storage to be listed already")
+        self._waiting += 1
+        try:
+            return await self._listing(new=new)
+        finally:
+            self._waiting -= 1
+
+    async def _listing(self, *, new: bool) -> Listing:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         async with self._lock:

@@ -24,12 +24,14 @@ from typing import Annotated
 import tyro
 
 from app.proxy import SWITCH, NoHAProxyError, haproxy_environment
-from app.settings import PREFIX, SettingsError, load_settings
+from app.settings import PREFIX, Settings, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
+OWN = "local"
+"""The address of a Ray that is started for the service alone."""
+
 _APPLICATION = "carracing"
-_OWN = "local"
-"""The address that has Ray start a cluster."""
+_FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
 _FAREWELL_S = 10.0
 
 
@@ -44,6 +46,8 @@ class LocalOptions:
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: Annotated[int, tyro.conf.arg(metavar="1..65535")] = 8000
     """Port to listen on."""
+    metrics_port: int | None = None
+    """Port where Ray shows metrics to Prometheus; else a free one."""
 
 
 class LocalError(Exception):
@@ -73,11 +77,29 @@ def check_address(host: str, port: int) -> None:
         ) from error
 
 
+def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
+    """Set what the service's processes are to inherit; what a Ray elsewhere has to be told.
+
+    Raises:
+        LocalError: That would show the token.
+    """
+    os.environ["CARRACING_STORAGE"] = root
+    if cluster == OWN:
+        os.environ.update([_FRONT], CARRACING_ACT_PENDING=str(settings.act_pending))
+        return {}
+    if settings.api_token is not None:
+        raise LocalError(
+            f"the Ray at {cluster} would write the token to its logs; set CARRACING_API_TOKEN "
+            "where that Ray is started, and not here"
+        )
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+
+
 def serve_until_told(options: LocalOptions) -> None:
     """Serve until SIGINT or SIGTERM arrives.
 
     Raises:
-        LocalError: The address is taken, or there is no Ray at RAY_ADDRESS.
+        LocalError: The address is taken, or the Ray at RAY_ADDRESS is not there or not to be used.
         SettingsError: The environment holds settings that are refused.
         StorageError: The storage root is no address of one.
     """
@@ -85,9 +107,8 @@ def serve_until_told(options: LocalOptions) -> None:
     settings = load_settings()
     # Absolute, as replicas may run in another folder.
     root = Storage.open(settings.root).root
-    environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    environment["CARRACING_STORAGE"] = root
-    cluster = os.environ.get("RAY_ADDRESS") or _OWN
+    cluster = os.environ.get("RAY_ADDRESS") or OWN
+    environment = pass_on(settings, root, cluster)
 
     # Ray takes a second to import: not before the address is known to be free.
     import ray
@@ -112,30 +133,41 @@ def serve_until_told(options: LocalOptions) -> None:
     proxy_files = tempfile.TemporaryDirectory(prefix="carracing-", ignore_cleanup_errors=True)
     try:
         say("starting Ray and the service; this takes some seconds")
-        if cluster == _OWN:
+        if cluster == OWN:
             environment |= choose_proxy(Path(proxy_files.name), options.host)
         try:
             ray.init(
                 address=cluster,
                 include_dashboard=False,
-                runtime_env={"env_vars": environment},
+                runtime_env={"env_vars": environment} if environment else None,
                 logging_level="ERROR",
+                _metrics_export_port=options.metrics_port if cluster == OWN else None,
             )
         except ConnectionError as error:
             raise LocalError(f"there is no Ray at RAY_ADDRESS={cluster}: {error}") from error
         signal.signal(signal.SIGTERM, stop)
         serve.start(
             http_options={"host": options.host, "port": options.port},
-            # With HAProxy it warns that a second machine could not be reached on this address.
-            logging_config={"log_level": "ERROR" if SWITCH in environment else "WARNING"},
+            logging_config={
+                "encoding": settings.log_encoding,
+                # With HAProxy it warns that a second machine could not be reached on this address.
+                "log_level": "ERROR" if SWITCH in environment else "WARNING",
+            },
         )
         serve.run(
             app,
             name=_APPLICATION,
             route_prefix="/",
-            logging_config={"log_level": settings.log_level, "enable_access_log": False},
+            logging_config={
+                "encoding": settings.log_encoding,
+                "log_level": settings.log_level,
+                "enable_access_log": False,
+            },
         )
         say(f"listening on http://{options.host}:{options.port} (Ctrl-C stops it)")
+        for node in ray.nodes():
+            place = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+            say(f"metrics for Prometheus are at http://{place}/metrics")
         say(f"policies are read from {root}")
         if settings.bundled:
             say("as long as there is none, the bundled policy drives")
@@ -156,7 +188,7 @@ def serve_until_told(options: LocalOptions) -> None:
                 # Before Serve's own shutdown, which cuts off what is being answered.
                 with contextlib.suppress(RayServeException, RayError, TimeoutError):
                     serve.delete(_APPLICATION)
-                if cluster == _OWN:
+                if cluster == OWN:
                     serve.shutdown()
             ray.shutdown()
         proxy_files.cleanup()

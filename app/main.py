@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ray import serve
 
+from app.limits import REPLICA_REQUESTS
 from app.policy_server import PolicyServer
 from app.render_server import RenderServer
 
@@ -25,9 +26,10 @@ PolicyDeployment = serve.deployment(
     serve.ingress()(PolicyServer),
     name="PolicyServer",
     num_replicas=1,
-    # More than may wait for films and actions together, so probes always find room.
-    max_ongoing_requests=256,
+    # More than settings let wait, so that probes always find room.
+    max_ongoing_requests=REPLICA_REQUESTS,
     max_queued_requests=256,
+    backpressure_config={"status_code": 503, "retry_after_s": 1},
     ray_actor_options={"num_cpus": 0.5},
     health_check_period_s=10,
     health_check_timeout_s=30,

@@ -54,6 +54,12 @@ def media_type(request: Request) -> MediaType:
     )
 
 
+def announced_size(request: Request, limit: int) -> int:
+    """Bytes that a request's body may come to before it is given up for being too long."""
+    announced = request.headers.get("Content-Length", "")
+    return min(int(announced), limit) if announced.isdecimal() else limit
+
+
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytearray:
     """A request's body, given up as soon as it is longer than ``limit`` bytes.
 

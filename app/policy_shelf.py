@@ -57,6 +57,7 @@ class PolicyShelf:
         Raises:
             UnknownPolicyError: There is none of this name, or it is broken.
             NoPolicyError: ``newest`` or ``best``, and there is none at all yet.
+            BusyError: Too many wait for storage to be listed.
             OSError: Storage is away.
         """
         if name == NEWEST:
@@ -74,6 +75,7 @@ class PolicyShelf:
 
         Raises:
             UnknownPolicyError: There is none of this version, or its manifest is broken.
+            BusyError: Too many wait for storage to be listed.
             OSError: Storage is away.
         """
         loaded, fallback = self._watcher.loaded, self._watcher.fallback

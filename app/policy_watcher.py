@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from app.bundled import Source
 from training.policy import Policy
 from training.store import BrokenPolicyError, PolicyRef, PolicyStore
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,23 @@ class PolicyWatcher:
         *,
         retry_s: float = 30.0,
         fallback: Policy | None = None,
+        on_look: Callable[[LoadedPolicy | None], None] | None = None,
+        on_reload: Callable[[bool], None] | None = None,
     ) -> None:
+        """Watch a store, once :meth:`start` is called.
+
+        Args:
+            store: Where policies are published.
+            interval_s: Seconds between two looks.
+            retry_s: Seconds until what was broken is tried again.
+            fallback: What to serve while storage has nothing.
+            on_look: Told in the watcher's thread, after every look, what is served.
+            on_reload: Told there of every policy of storage whether it could be loaded.
+        """
         self.fallback = fallback
         """What to serve while storage has nothing."""
+        self._on_look = on_look
+        self._on_reload = on_reload
         self._store = store
         self._interval_s = interval_s
         self._retry_s = retry_s
@@ -146,6 +164,7 @@ class PolicyWatcher:
                 self.fall_back()
             if away is None or self.fallback is None:
                 self._looked.set()
+            _tell(self._on_look, self.loaded)
             self._stop.wait(self._interval_s)
 
     def look(self) -> None:
@@ -183,10 +202,12 @@ class PolicyWatcher:
                     logger.warning("policy skipped: %s", error)
                 self._broken[ref] = str(error)
                 faults.append(str(error))
+                _tell(self._on_reload, False)
                 continue
             self._broken.pop(ref, None)
             self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
             self._ready.set()
+            _tell(self._on_reload, True)
             logger.info("policy %s of run %s is served now", ref.version, ref.run)
             return faults
         return faults
@@ -210,3 +231,12 @@ class PolicyWatcher:
                 f"{ref.version}: it cannot be built: {type(error).__name__}: {error}"
             ) from error
         return policy
+
+
+def _tell(listener: Callable[[T], None] | None, news: T) -> None:
+    """Tell a listener, whose failure changes nothing."""
+    try:
+        if listener is not None:
+            listener(news)
+    except Exception:
+        logger.exception("what the watcher tells was not taken")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ Kind = Literal[
     "body-too-large",
     "body-timeout",
     "bad-media-type",
+    "unauthorized",
     "invalid",
     "no-policy",
     "busy",
@@ -39,6 +40,7 @@ TITLES: dict[Kind, str] = {
     "body-too-large": "The body is too large",
     "body-timeout": "The body did not arrive in time",
     "bad-media-type": "The body's type is not supported",
+    "unauthorized": "The service's token is missing or wrong",
     "invalid": "The request is not valid",
     "no-policy": "No policy has been published yet",
     "busy": "Too many requests are waiting",
@@ -216,8 +218,12 @@ class CatchUnhandled:
 class ProblemApi(FastAPI):
     """A FastAPI application whose every error is a problem, in its documentation as well."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self, *, describe: Sequence[Callable[[dict[str, Any]], None]] = (), **options: Any
+    ) -> None:
+        """As FastAPI's; each of ``describe`` adds to the OpenAPI document."""
         super().__init__(**options)
+        self._describe = describe
         self.add_exception_handler(ProblemError, _on_problem)
         self.add_exception_handler(RequestValidationError, _on_validation_error)
         self.add_exception_handler(HTTPException, _on_http_exception)
@@ -230,6 +236,8 @@ class ProblemApi(FastAPI):
             [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        for describe in self._describe:
+            describe(document)
         return document
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
 
-import torch
-
-from app.bundled import Source, read_bundled_progress
-from app.films import FilmOrder, FilmStudio
 from app.logs import route_logs
-from app.renderer import RENDER_FAILURES, CurveEncoding, NoCurveError, RenderFailure
+from app.metrics import serve_meters
 from app.settings import load_settings
-from training.progress import ProgressError, read_progress
-from training.store import PolicyStore, progress_file
 
-_CURVES_KEPT = 32
+if TYPE_CHECKING:
+    from app.bundled import Source
+    from app.films import FilmOrder
+    from app.renderer import CurveEncoding, RenderFailure
 
-_CurveKey = tuple[str, str, CurveEncoding, int | None]
+_NICENESS: Final = 10
+"""Of the threads that render, so that queries come first on a core that they share. It ends at 19,
+and Ray's own processes have 15."""
 
 
 class RenderServer:
@@ -29,6 +25,8 @@ class RenderServer:
 
     The failures that :class:`app.renderer.Renderer` names are returned, not raised: Serve would
     log each of them with a traceback, and they are ordinary answers.
+
+    What needs PyTorch is imported here: the process that starts the service does without it.
     """
 
     def __init__(self) -> None:
@@ -36,18 +34,25 @@ class RenderServer:
         self._closing = ExitStack()
         settings = load_settings()
         route_logs(settings.log_level)
+        import torch
+
+        from app.curves import CurveDrawer
+        from app.films import FilmStudio
+        from training.store import PolicyStore
+
         # Before any thread: a render is to take one core, however many there are.
         torch.set_num_threads(1)
-        self._store = PolicyStore.open(settings.root)
+        store = PolicyStore.open(settings.root)
         self._studio = FilmStudio(
-            self._store,
+            store,
             max_waiting=settings.film_max_waiting,
             cache_bytes=settings.film_cache_bytes,
+            niceness=_NICENESS,
+            report=serve_meters().films,
         )
-        self._curves: OrderedDict[_CurveKey, bytes] = OrderedDict()
         self._closing.callback(self._studio.close)
-        self._curve_thread = ThreadPoolExecutor(1, thread_name_prefix="curve")
-        self._closing.callback(self._curve_thread.shutdown, wait=False, cancel_futures=True)
+        self._curves = CurveDrawer(store, niceness=_NICENESS)
+        self._closing.callback(self._curves.close)
 
     def __del__(self) -> None:
         """Give up what is being rendered; Serve calls this once requests have been answered."""
@@ -55,10 +60,7 @@ class RenderServer:
 
     async def film(self, order: FilmOrder) -> bytes | RenderFailure:
         """See :meth:`app.renderer.Renderer.film`."""
-        try:
-            return await self._studio.film(order)
-        except RENDER_FAILURES as error:
-            return error
+        return await _answer(self._studio.film(order))
 
     async def curve(
         self,
@@ -69,43 +71,13 @@ class RenderServer:
         source: Source = "storage",
     ) -> bytes | RenderFailure:
         """See :meth:`app.renderer.Renderer.curve`."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(
-                self._curve_thread, self._draw, run, trial, encoding, finetune_at, source
-            )
-        except RENDER_FAILURES as error:
-            return error
+        return await _answer(self._curves.curve(run, trial, encoding, finetune_at, source))
 
-    def _draw(
-        self,
-        run: str,
-        trial: str,
-        encoding: CurveEncoding,
-        finetune_at: int | None,
-        source: Source,
-    ) -> bytes:
-        bundled = source == "bundled"
-        path = "the bundled progress.csv" if bundled else progress_file(run)
-        try:
-            table = read_bundled_progress() if bundled else self._store.storage.read(path)
-        except FileNotFoundError as error:
-            raise NoCurveError(f"run {run} has no table of its progress ({path})") from error
-        key = (hashlib.sha256(table).hexdigest(), trial, encoding, finetune_at)
-        if (known := self._curves.get(key)) is not None:
-            return known
-        # Only this process pays for matplotlib, and only once it is asked for a curve.
-        from training.curve import curve_data, draw_curve, pick_trial
 
-        try:
-            rows = pick_trial(read_progress(table), trial)
-        except ProgressError as error:
-            raise NoCurveError(f"{path} holds no curve: {error}") from error
-        if encoding == "json":
-            content = json.dumps(curve_data(rows, finetune_at=finetune_at)).encode()
-        else:
-            content = draw_curve(rows, encoding, finetune_at=finetune_at)
-        self._curves[key] = content
-        if len(self._curves) > _CURVES_KEPT:
-            self._curves.popitem(last=False)
-        return content
+async def _answer(rendering: Awaitable[bytes]) -> bytes | RenderFailure:
+    from app.renderer import RENDER_FAILURES
+
+    try:
+        return await rendering
+    except RENDER_FAILURES as error:
+        return error

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.observations import JSON, NPY, decode, media_type, read_body
+from app.observations import JSON, NPY, announced_size, decode, media_type, read_body
 from app.problems import problems
 from app.schemas import ActBody, Actions, ActQuery
 from app.service import Service, policy_headers
@@ -48,7 +48,8 @@ def act_routes(service: Service) -> APIRouter:
     ) -> Actions:
         """Decide what to do; greedily, or sampled where `seed` is given."""
         loaded = service.loaded()
-        with service.acting.enter():
+        size = announced_size(request, limit)
+        with service.acting.enter(), service.bodies.enter(size):
             media = media_type(request)
             content = await read_body(request, limit, body_timeout_s)
 
@@ -61,6 +62,7 @@ def act_routes(service: Service) -> APIRouter:
                 return actions
 
             actions = await service.compute(decide, reads_json=media == JSON)
+        service.meters.acted(len(actions))
         response.headers.update(policy_headers(loaded))
         response.headers["Cache-Control"] = "no-store"
         return Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.drive_protocol import Close, DriveClosedError, FramesQuery, read_query
 from app.drives import Line, until_first
+from app.films import BusyError
 from app.frames_drive import FramesDrive
 from app.live_drive import LiveDrive
 from app.policy_shelf import UnknownPolicyError
@@ -34,7 +35,8 @@ def drive_routes(service: Service) -> APIRouter:
                 if isinstance(query, FramesQuery)
                 else LiveDrive(line, query, service.shelf, service.simulation)
             )
-            await until_first(drive.run(), service.drives.going_away())
+            with service.meters.driving(query.mode):
+                await until_first(drive.run(), service.drives.going_away())
 
     async def end(socket: WebSocket) -> DriveClosedError | None:
         """Why a drive ended; None where the client has left."""
@@ -46,7 +48,7 @@ def drive_routes(service: Service) -> APIRouter:
             return None
         except UnknownPolicyError as error:
             return DriveClosedError(Close.NO_SUCH_POLICY, str(error))
-        except NoPolicyError as error:
+        except (BusyError, NoPolicyError) as error:
             return DriveClosedError(Close.TRY_AGAIN, str(error))
         except OSError as error:
             return DriveClosedError(Close.TRY_AGAIN, f"storage cannot be read: {error}")

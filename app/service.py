@@ -11,7 +11,9 @@ from typing import TypeVar
 from app.bundled import Source
 from app.drives import Drives
 from app.films import BusyError, FilmPolicyError
+from app.limits import LARGEST_BODIES
 from app.listing import Lister
+from app.metrics import Meters
 from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
@@ -33,7 +35,7 @@ def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
 
 
 class Gate:
-    """Lets a number of requests in at once, and turns the others away."""
+    """Lets so much in at once, and turns the rest away."""
 
     def __init__(self, limit: int, what: str) -> None:
         self._limit = limit
@@ -41,15 +43,15 @@ class Gate:
         self._inside = 0
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Be one of those inside; raises ProblemError, 503, when there is no room."""
-        if self._inside >= self._limit:
-            raise _busy(f"{self._limit} {self._what} are under way already")
-        self._inside += 1
+    def enter(self, size: int = 1) -> Iterator[None]:
+        """Be inside meanwhile; raises ProblemError, 503, when there is no room."""
+        if self._inside + size > self._limit:
+            raise _busy(f"{self._inside} {self._what} are under way already")
+        self._inside += size
         try:
             yield
         finally:
-            self._inside -= 1
+            self._inside -= size
 
 
 def _busy(detail: str) -> ProblemError:
@@ -83,17 +85,20 @@ class Service:
         renderer: Renderer,
         store: PolicyStore,
         drives: Drives,
+        meters: Meters,
     ) -> None:
         self.settings = settings
         self.watcher = watcher
         self.renderer = renderer
         self.store = store
+        self.meters = meters
         self.lister = Lister(store)
         self.shelf = PolicyShelf(store, watcher, self.lister)
         self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
         """Where all live drives are simulated: one thread leaves queries the most."""
         self.acting = Gate(settings.act_pending, "queries")
+        self.bodies = Gate(LARGEST_BODIES * settings.max_body_bytes, "bytes of queries")
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
         self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 import pydantic
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.limits import LISTINGS, PROBES, REPLICA_REQUESTS
 from training.environment import EPISODE_FRAMES
 from training.storage import choose_root
 
 PREFIX = "CARRACING_"
 KIB = 1024
 MIB = 1024 * KIB
+
+ANY_ORIGIN: Final = "*"
+_ORIGIN = re.compile(r"https?://[^\s/?#@,*]+", re.IGNORECASE)
+_TOKEN = re.compile(r"[!-~]{16,}")
+
+
+def _split(value: object) -> object:
+    """``a, b`` as a variable says it → its parts."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != ANY_ORIGIN and not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin!r} is no origin; write https://HOST or https://HOST:PORT without a path, "
+                "more than one with commas between, or * for every page there is"
+            )
+    return tuple(origin.lower() for origin in origins)
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError(
+            "it must be 16 characters or more, letters, digits and signs of ASCII without spaces; "
+            "`openssl rand -hex 32` makes one"
+        )
+    return token
 
 
 class SettingsError(Exception):
@@ -23,7 +56,9 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """The service's settings. A field ``x_y`` is read from ``CARRACING_X_Y``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     storage: str | None = None
     """Where policies are published: a path, ``s3://…`` or ``gs://…``. None: see ``root``."""
@@ -63,7 +98,29 @@ class Settings(BaseSettings):
     """Drives over WebSockets that are open at once; more are told to come back."""
     drive_idle_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Longest time that a drive stays open without a message from its client."""
+    api_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
+    """What a request has to show, except for health; None: nothing."""
+    cors_origins: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)
+    ] = ()
+    """Origins whose pages may use the service from a browser, besides its own; ``*`` is all."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_encoding: Literal["TEXT", "JSON"] = "TEXT"
+    """Of the log files of ``app.local``; service.yaml has its own."""
+
+    @model_validator(mode="after")
+    def _leave_room_for_probes(self) -> Settings:
+        wanted = {
+            name: getattr(self, name) for name in ("act_pending", "film_pending", "drives_max")
+        }
+        room = REPLICA_REQUESTS - PROBES - LISTINGS
+        if sum(wanted.values()) > room:
+            named = ", ".join(f"{PREFIX}{name.upper()}={value}" for name, value in wanted.items())
+            raise ValueError(
+                f"{named} are more than a replica holds beside its probes: together they may be "
+                f"{room}"
+            )
+        return self
 
     @property
     def root(self) -> str:
@@ -80,8 +137,14 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except pydantic.ValidationError as error:
-        faults = "; ".join(
-            f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}={fault['input']!r}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
+        faults = "; ".join(_describe(fault) for fault in error.errors(include_url=False))
         raise SettingsError(f"the service's settings are refused: {faults}") from error
+
+
+def _describe(fault: ErrorDetails) -> str:
+    """A fault in words; the value is named unless it is a secret, or is that of all settings."""
+    if not fault["loc"]:
+        return fault["msg"]
+    name = str(fault["loc"][0])
+    value = "…" if name == "api_token" else repr(fault["input"])
+    return f"{PREFIX}{name.upper()}={value}: {fault['msg']}"

@@ -35,6 +35,8 @@ class Answer(NamedTuple):
     sent: float
     """When, as ``time.perf_counter`` counts."""
     done: float
+    head: bytes = b""
+    """Status line and headers."""
 
 
 class Connection(asyncio.Protocol):
@@ -72,12 +74,12 @@ class Connection(asyncio.Protocol):
         start = end + 4
         if len(self._received) - start >= int(length[1]):
             self.open = not _CLOSES.search(head)
-            self._finish(int(head[9:12]), bytes(self._received[start:]))
+            self._finish(int(head[9:12]), bytes(self._received[start:]), bytes(head))
             self._received.clear()
 
-    def _finish(self, status: int, body: bytes) -> None:
+    def _finish(self, status: int, body: bytes, head: bytes = b"") -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(status, body, self._sent, time.perf_counter()))
+            self._answer.set_result(Answer(status, body, self._sent, time.perf_counter(), head))
 
     async def ask(self, request: bytes) -> Answer:
         """Send a whole request, and wait for its answer."""

@@ -14,6 +14,7 @@ from anyscale.job.models import JobConfig
 from anyscale.service.models import ServiceConfig
 from anyscale.utils.runtime_env import zip_local_dir
 
+from app.limits import REPLICA_REQUESTS
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +118,8 @@ def test_application_is_what_serve_accepts(service: Any) -> None:
         "RenderServer",
     ]
     assert all(deployment.max_queued_requests > 0 for deployment in built.deployments)
+    # What the settings leave room in for probes.
+    assert built.deployments[0].max_ongoing_requests == REPLICA_REQUESTS
 
 
 def test_service_options_are_what_serve_accepts(service: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from app.api import build_api
 from app.bundled import load_bundled
+from app.metrics import METRICS
 from app.policy_watcher import PolicyWatcher
 from app.settings import PREFIX, Settings
 from tests.app.conftest import INTERVAL_S, FakeRenderer
@@ -78,6 +79,13 @@ def test_the_settings_table_names_real_settings() -> None:
     shown = [name for name in table(section("The service")) if name.startswith(PREFIX)]
     assert shown
     assert {name.removeprefix(PREFIX).lower() for name in shown} <= set(Settings.model_fields)
+
+
+def test_the_metrics_table_shows_all_there_is() -> None:
+    endings = {"counter": "_total", "gauge": "", "histogram": ""}
+    real = {f"ray_{each.name}{endings[each.kind]}": ", ".join(each.labels) for each in METRICS}
+    shown = table(section("For the operator"))
+    assert {name: labels.strip() for name, labels in shown.items()} == real
 
 
 def test_the_tree_names_every_module_and_nothing_else() -> None:

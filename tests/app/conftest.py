@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from numpy.typing import NDArray
+from starlette.types import ASGIApp, Message
 
 from app.api import build_api
 from app.bundled import Source
 from app.films import FilmOrder
+from app.metrics import Metric
 from app.policy_watcher import PolicyWatcher
 from app.renderer import CurveEncoding
 from app.settings import Settings
@@ -76,6 +78,20 @@ class FakeRenderer:
 
 
 @dataclass
+class FakeSink:
+    """Takes measurements down."""
+
+    records: list[tuple[Metric, float, dict[str, str]]] = field(default_factory=list)
+
+    def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+        self.records.append((metric, value, dict(labels)))
+
+    def of(self, metric: Metric) -> list[tuple[float, dict[str, str]]]:
+        """Values and labels of one metric, in order."""
+        return [(value, labels) for each, value, labels in self.records if each is metric]
+
+
+@dataclass
 class Bench:
     """An API on the bench: what it is made of, and a client."""
 
@@ -104,6 +120,32 @@ def is_problem(response: httpx.Response, status: int, kind: str | None = None) -
     assert body["instance"] == response.request.url.path
     assert (status == 503) == ("Retry-After" in response.headers)
     return body
+
+
+async def knock(app: ASGIApp, path: str = "/drive", **headers: str) -> list[Message]:
+    """What an application sends to a WebSocket that connects, and then leaves."""
+    heard: list[Message] = [{"type": "websocket.disconnect"}, {"type": "websocket.connect"}]
+    said: list[Message] = []
+    scope = {
+        "type": "websocket",
+        "path": path,
+        "root_path": "",
+        "query_string": b"",
+        "subprotocols": [],
+        "headers": [
+            (name.replace("_", "-").lower().encode(), value.encode())
+            for name, value in headers.items()
+        ],
+    }
+
+    async def receive() -> Message:
+        return heard.pop()
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    await app(scope, receive, send)
+    return said
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import io
+import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from app import films
 from app.films import BusyError, ByteCache, FilmOrder, FilmPolicyError, FilmStudio
+from app.metrics import FilmCounts
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
@@ -93,6 +96,55 @@ async def test_equal_orders_at_once_cost_one_render(studio: FilmStudio, order: F
     assert studio.renders == 1
     await studio.film(order)
     assert studio.renders == 1
+
+
+async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) -> None:
+    told: list[FilmCounts] = []
+    studio = FilmStudio(
+        store,
+        max_waiting=2,
+        cache_bytes=10_000_000,
+        report=lambda counts: told.append(dataclasses.replace(counts)),
+    )
+    contents = await asyncio.gather(studio.film(order), studio.film(order))
+    await studio.film(order)
+    size = len(contents[0])
+    assert told == [
+        FilmCounts(waiting=1, misses=1),
+        FilmCounts(waiting=1, misses=1, joined=1),
+        FilmCounts(rendered=1, misses=1, joined=1, cache_bytes=size),
+        FilmCounts(rendered=1, misses=1, joined=1, cache_bytes=size, hits=1),
+    ]
+    long = dataclasses.replace(order, seed=9, max_steps=1000)
+    leaving = asyncio.create_task(studio.film(long))
+    await asyncio.sleep(0.1)
+    assert told[-1].waiting == 1
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert told[-1].waiting == 0
+    studio.close()
+
+
+async def test_what_is_logged_is_of_the_request_that_asked(
+    studio: FilmStudio, order: FilmOrder
+) -> None:
+    request: ContextVar[str] = ContextVar("request")
+    logged: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.append(request.get("nobody's"))
+
+    handler = Handler()
+    films.logger.addHandler(handler)
+    films.logger.setLevel("INFO")
+    try:
+        request.set("first")
+        await studio.film(order)
+    finally:
+        films.logger.removeHandler(handler)
+        films.logger.setLevel(logging.NOTSET)
+    assert logged == ["first"]
 
 
 async def test_too_many_different_orders_are_refused(studio: FilmStudio, order: FilmOrder) -> None:

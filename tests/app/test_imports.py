@@ -29,9 +29,19 @@ def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:
     assert not loaded_by("app.client") & {"ray", "torch", "gymnasium", "fastapi", "training"}
 
 
-def test_the_deployments_need_no_rllib_and_no_plots() -> None:
+def test_what_stands_before_the_proxy_is_light() -> None:
+    heavy = {"torch", "gymnasium", "cv2", "pyarrow", "training.environment"}
+    assert not loaded_by("app.front") & heavy
+
+
+def test_what_starts_the_service_needs_no_network_and_no_plots() -> None:
     # Ray Serve itself imports pandas.
     loaded = loaded_by("app.main, app.local")
+    assert not loaded & {"ray.rllib", "ray.tune", "matplotlib", "torch"}
+
+
+def test_the_deployments_need_no_rllib_and_no_plots() -> None:
+    loaded = loaded_by("app.main, app.remote_renderer, app.curves, app.films")
     assert not loaded & {"ray.rllib", "ray.tune", "matplotlib"}
 
 

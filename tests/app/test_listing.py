@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from app import listing
+from app.films import BusyError
 from app.listing import Lister
 from tests.conftest import PublishPolicy
 from training.store import Listing, PolicyStore
@@ -102,3 +103,18 @@ async def test_who_leaves_while_it_is_listed_leaves_nothing_behind(
     storage.open.set()
     ref = publish_policy(store)
     assert [each.version for each in (await lister.listing()).policies] == [ref.version]
+
+
+async def test_few_wait_for_it(
+    store: PolicyStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LISTINGS", 2)
+    lister = Lister(store)
+    storage.open.clear()
+    waiting = [asyncio.create_task(lister.listing()) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(BusyError, match="2 wait for storage"):
+        await lister.listing()
+    storage.open.set()
+    assert len(await asyncio.gather(*waiting)) == 2
+    assert (await lister.listing()).policies == []

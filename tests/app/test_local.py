@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.local import LocalError, check_address, choose_proxy, main
+from app.local import OWN, LocalError, check_address, choose_proxy, main, pass_on
 from app.proxy import SWITCH, NoHAProxyError
+from app.settings import load_settings
 
 
 @pytest.fixture
@@ -46,6 +48,32 @@ def test_ports_that_do_not_exist(port: int) -> None:
 def test_hosts_that_do_not_exist() -> None:
     with pytest.raises(LocalError, match=r"nowhere\.invalid"):
         check_address("nowhere.invalid", 8000)
+
+
+@pytest.fixture
+def environment(clean_environment: None) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", dict(os.environ))
+        yield
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_ray_of_its_own_inherits_the_settings() -> None:
+    os.environ["CARRACING_API_TOKEN"] = "correct-horse-battery"
+    assert pass_on(load_settings(), "/store", OWN) == {}
+    assert os.environ["CARRACING_STORAGE"] == "/store"
+    assert int(os.environ["CARRACING_ACT_PENDING"]) == load_settings().act_pending
+    assert "app.front:middlewares" in os.environ.values()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_ray_elsewhere_is_told_the_settings_and_no_token() -> None:
+    os.environ["CARRACING_MAX_BATCH"] = "8"
+    told = pass_on(load_settings(), "/store", "ray.example:6379")
+    assert told == {"CARRACING_MAX_BATCH": "8", "CARRACING_STORAGE": "/store"}
+    os.environ["CARRACING_API_TOKEN"] = "correct-horse-battery"
+    with pytest.raises(LocalError, match="write the token to its logs"):
+        pass_on(load_settings(), "/store", "ray.example:6379")
 
 
 @pytest.mark.parametrize(

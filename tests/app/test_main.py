@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from app.limits import REPLICA_REQUESTS
 from app.main import PolicyDeployment, RenderDeployment, app
 from app.settings import Settings
 
@@ -13,7 +14,7 @@ def test_the_application_is_two_deployments_with_bounds() -> None:
 
 
 def test_probes_find_room_beside_everything_that_may_wait() -> None:
+    # Settings refuse to let more wait than that, less the probes.
+    assert PolicyDeployment.max_ongoing_requests == REPLICA_REQUESTS
     settings = Settings()
-    waiting = settings.act_pending + settings.film_pending
-    assert waiting < PolicyDeployment.max_ongoing_requests
     assert settings.film_pending <= RenderDeployment.max_ongoing_requests

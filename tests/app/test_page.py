@@ -86,9 +86,10 @@ class Site:
 
 
 @contextmanager
-def serving(root: str) -> Iterator[Site]:
+def serving(root: str, **options: Any) -> Iterator[Site]:
     """Serve what the API is in a thread, below a prefix."""
-    settings, store, bundled = Settings(storage=root), PolicyStore.open(root), load_bundled()
+    settings = Settings(storage=root, **options)
+    store, bundled = PolicyStore.open(root), load_bundled()
     watcher = PolicyWatcher(store, INTERVAL_S, fallback=bundled)
     api = build_api(settings, watcher, LocalRenderer(), store)
 
@@ -227,6 +228,22 @@ def test_the_car_drives_by_itself(open_page: OpenPage, site: Site) -> None:
     expect(driver.locator(".gas")).not_to_have_attribute("aria-valuenow", "0")
     expect(page.locator("#state")).to_contain_text("the bundled policy drives until")
     expect(page.locator("#facts dl")).to_contain_text(site.bundled.version)
+
+
+@pytest.mark.usefixtures("clean_environment")
+def test_a_browser_that_shows_the_token_drives(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, token = str(tmp_path / "store"), "correct-horse-battery"
+    monkeypatch.setenv("CARRACING_STORAGE", root)
+    with serving(root, api_token=token) as site:
+        context = browser.new_context(http_credentials={"username": "", "password": token})
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.goto(site.url)
+        wait_for_frame(page, 20)
+        expect(page.locator("#facts dl")).to_contain_text(site.bundled.version)
+        context.close()
 
 
 def test_the_seed_box_and_next_track_change_the_track(open_page: OpenPage) -> None:

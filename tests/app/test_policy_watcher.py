@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.policy_watcher import PolicyWatcher
+from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from tests.app.conftest import INTERVAL_S, pictures
 from tests.conftest import PublishPolicy, build_actor, build_manifest
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
@@ -270,6 +270,40 @@ def test_nothing_ends_the_thread(
         assert "ZeroDivisionError" in str(watcher.last_error)
     publish_policy(store)
     assert watcher.wait_ready(5)
+
+
+def test_listeners_hear_of_looks_and_reloads(
+    store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    served: list[LoadedPolicy | None] = []
+    reloads: list[bool] = []
+    watcher = PolicyWatcher(
+        store, INTERVAL_S, retry_s=60, on_look=served.append, on_reload=reloads.append
+    )
+    first = publish_policy(store)
+    damage(store, publish_policy(store, iteration=2))
+    watcher.look()
+    assert reloads == [False, True]
+    watcher.start()
+    eventually(lambda: len(served) > 2)
+    watcher.stop()
+    assert {None if each is None else each.ref for each in served} == {first}
+    assert reloads == [False, True]
+
+
+def test_a_listener_that_fails_changes_nothing(
+    store: PolicyStore, publish_policy: PublishPolicy, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("deaf")
+
+    watcher = PolicyWatcher(store, INTERVAL_S, on_look=fail, on_reload=fail)
+    publish_policy(store)
+    watcher.start()
+    assert watcher.wait_ready(5)
+    eventually(lambda: caplog.text.count("deaf") > 2)
+    assert watcher.alive
+    watcher.stop()
 
 
 def test_stop_ends_the_thread(watcher: PolicyWatcher) -> None:

@@ -3,15 +3,21 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app import films
 from app.films import FilmOrder, FilmPolicyError
 from app.render_server import RenderServer
 from app.renderer import CurveEncoding, NoCurveError
 from app.settings import SettingsError
 from tests.conftest import PublishPolicy
+from training import curve, rollout
 from training.progress import ProgressRow, write_progress
 from training.store import PROGRESS_FILE, PolicyStore, progress_file
 
@@ -68,18 +74,18 @@ async def test_films(
 async def test_curves_of_the_trial_asked_for(server: RenderServer, store: PolicyStore) -> None:
     store.storage.write(progress_file("run-a"), table(6))
 
-    async def curve(encoding: CurveEncoding, finetune_at: int | None = None) -> bytes:
+    async def drawn(encoding: CurveEncoding, finetune_at: int | None = None) -> bytes:
         content = await server.curve("run-a", "trial-1", encoding, finetune_at)
         assert isinstance(content, bytes)
         return content
 
-    assert (await curve("png")).startswith(b"\x89PNG")
-    assert b"<svg" in await curve("svg", 2)
-    data = json.loads(await curve("json"))
+    assert (await drawn("png")).startswith(b"\x89PNG")
+    assert b"<svg" in await drawn("svg", 2)
+    data = json.loads(await drawn("json"))
     assert data["trial"] == "trial-1"
     assert data["finetune_at"] == 3
     assert data["return_mean"] == [None, 20, 30, 40, 50, 60]
-    assert json.loads(await curve("json", 5))["finetune_at"] == 5
+    assert json.loads(await drawn("json", 5))["finetune_at"] == 5
 
 
 async def test_a_curve_grows_with_its_table_and_is_drawn_once(
@@ -113,6 +119,34 @@ async def test_no_curve(server: RenderServer, store: PolicyStore, content: bytes
     failure = await server.curve("run-a", "trial-1", "json", None)
     assert isinstance(failure, NoCurveError)
     assert "run-a" in str(failure)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a priority is a process's, not a thread's")
+async def test_what_renders_leaves_cores_to_others(
+    server: RenderServer,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[int] = []
+
+    def note(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any, **named: Any) -> Any:
+            found.append(os.getpriority(os.PRIO_PROCESS, 0))
+            return function(*given, **named)
+
+        return noted
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    monkeypatch.setattr(films, "drive", note(rollout.drive))
+    monkeypatch.setattr(curve, "curve_data", note(curve.curve_data))
+    store.storage.write(progress_file("run-a"), table(3))
+    ref = publish_policy(store)
+    digest = store.fetch(ref).manifest.digest
+    await server.film(FilmOrder(ref.run, ref.version, digest, max_steps=8, width=30))
+    await server.curve("run-a", "trial-1", "json", None)
+    assert found == [min(19, before + 10)] * 2
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 async def test_films_of_absent_policies(server: RenderServer) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.api import build_api
+from app.limits import LARGEST_BODIES
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import JSON, NPY, Bench, FakeRenderer, is_problem, npy, pictures
@@ -255,6 +256,26 @@ async def test_more_queries_than_there_is_room_for(small_bench: Bench) -> None:
     slow.set()
     assert (await first).status_code == 200
     assert (await act(small_bench, pictures(84, 84, 4))).shape == (1, 3)
+
+
+async def test_bodies_are_bounded_together(bench: Bench, ref: PolicyRef) -> None:
+    slow = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        await slow.wait()
+        yield npy(pictures(84, 84, 4))
+
+    # Of unknown size, so they may come to as much as a body may.
+    waiting = [
+        asyncio.create_task(bench.client.post("/act", content=body(), headers=NPY))
+        for _ in range(LARGEST_BODIES)
+    ]
+    await asyncio.sleep(0.1)
+    refused = await bench.client.post("/act", content=npy(pictures(84, 84, 4)), headers=NPY)
+    assert "bytes of queries" in is_problem(refused, 503, "busy")["detail"]
+    slow.set()
+    assert {each.status_code for each in await asyncio.gather(*waiting)} == {200}
+    assert (await act(bench, pictures(84, 84, 4))).shape == (1, 3)
 
 
 async def test_hot_swap_fails_no_query(

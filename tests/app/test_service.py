@@ -2,150 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 from app.bundled import read_bundled
 from app.live_picture import LivePicture
-from tests.app.conftest import NPY, is_problem, npy, pictures
+from tests.app.conftest import NPY, is_problem, pictures
+from tests.app.running import BODY, Running, close_of, publish, run_service
 from tests.app.test_render_server import table
-from tests.conftest import build_actor, build_manifest
 from training.environment import PictureStack
-from training.policy import Policy, weights_to_bytes
+from training.policy import Policy
 from training.rollout import PolicyDriver
-from training.store import PolicyRef, PolicyStore, progress_file
-
-BODY = pictures(84, 84, 4)
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Running:
-    """A service in a process of its own."""
-
-    process: subprocess.Popen[str]
-    client: httpx.Client
-    store: PolicyStore
-    log: Path
-
-    def act(self) -> httpx.Response:
-        return self.client.post("/act", content=npy(BODY), headers=NPY)
-
-    def drive(self, query: str) -> ClientConnection:
-        url = self.client.base_url.copy_with(scheme="ws").join(f"/drive?{query}")
-        return connect(str(url), proxy=None, open_timeout=60)
-
-    def wait_for(self, ref: PolicyRef) -> None:
-        """Query until this policy decides; every query has to succeed."""
-        deadline = time.monotonic() + 15
-        while True:
-            response = self.act()
-            assert response.status_code == 200, response.text
-            if response.json()["policy"] == ref.version:
-                return
-            assert time.monotonic() < deadline
-
-
-def publish(store: PolicyStore, *, iteration: int = 1, run: str = "run-a") -> PolicyRef:
-    weights = weights_to_bytes(build_actor(seed=iteration))
-    return store.publish(build_manifest(weights, iteration=iteration, run=run), weights)
-
-
-def close_of(socket: ClientConnection) -> tuple[int | None, str | None]:
-    """The code and the reason with which the service closes a drive."""
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            socket.recv(timeout=60)
-    return socket.close_code, socket.close_reason
-
-
-def processes_of(marker: str) -> list[str]:
-    """Command lines of the live processes whose environment holds a text."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if marker.encode() in environment and command:
-            found.append(command)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from training.store import PolicyRef, progress_file
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("service")
-    root, log, port = folder / "store", folder / "log", free_port()
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CARRACING_", "ANYSCALE_", "RAY_ADDRESS"))
-    }
-    environment |= {"CARRACING_STORAGE": str(root), "CARRACING_POLL_INTERVAL_S": "0.5"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.local", "--port", str(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        try:
-            deadline = time.monotonic() + 120
-            while "listening on" not in log.read_text():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-            running = Running(process, client, PolicyStore.open(str(root)), log)
-            yield running
-            address = client.get("/gif?seed=99&episodes=3").headers["Location"]
-            with ThreadPoolExecutor(1) as thread, running.drive("mode=live&policy=you") as watching:
-                film = thread.submit(client.get, address)
-                time.sleep(1)  # far less than that film takes
-                process.send_signal(signal.SIGTERM)
-                assert close_of(watching) == (1001, "the service is going away; connect again")
-            assert film.result().status_code == 200
-        finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(60)
-    assert status == 0, log.read_text()
-    assert log.read_text().splitlines()[-2:] == ["stopping", "stopped"]
-    # Serve's proxy itself may report a client that left in the middle of an answer.
-    ours = [line for line in log.read_text().splitlines() if "(ProxyActor" not in line]
-    assert "Traceback" not in "\n".join(ours)
-    deadline = time.monotonic() + 10
-    while left := processes_of(str(root)):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    with run_service(tmp_path_factory.mktemp("service")) as running:
+        yield running
+        client = running.client
+        address = client.get("/gif?seed=99&episodes=3").headers["Location"]
+        with ThreadPoolExecutor(1) as thread, running.drive("mode=live&policy=you") as watching:
+            film = thread.submit(client.get, address)
+            time.sleep(1)  # far less than that film takes
+            running.process.send_signal(signal.SIGTERM)
+            assert close_of(watching) == (1001, "the service is going away; connect again")
+        assert film.result().status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -296,11 +188,6 @@ def test_a_person_watches_over_a_web_socket(service: Running, published: PolicyR
             socket.recv(timeout=0.5)
         socket.send(json.dumps({"type": "seen", "frame": 50}))
         assert LivePicture.unpack(socket.recv(timeout=60, decode=False)).frame == 52
-        # Who leaves while pictures come makes Serve's proxy log an error of its own.
-        socket.send(json.dumps({"type": "pause", "paused": True}))
-        with contextlib.suppress(TimeoutError):
-            while True:
-                socket.recv(timeout=0.5)
     with service.drive("mode=live&policy=nobody") as socket:
         assert close_of(socket)[0] == 4404
     with service.drive("mode=live&seed=3&width=120") as socket:

@@ -77,6 +77,7 @@ async def test_answers_come_whole_and_in_order_over_one_connection() -> None:
         (404, b""),
     ] * 2
     assert all(each.sent <= each.done for each in answers)
+    assert answers[1].head == b"HTTP/1.1 404 Said\r\nContent-Length: 0"
     assert server.asked == [REQUEST] * 4
     assert server.connections == 1
 

@@ -1,0 +1,86 @@
+"""Training curves to order: each is drawn once for the table that it is drawn from."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+from app.bundled import Source, read_bundled_progress
+from app.renderer import CurveEncoding, NoCurveError
+from training.progress import ProgressError, read_progress
+from training.store import PolicyStore, progress_file
+
+_CURVES_KEPT = 32
+
+_CurveKey = tuple[str, str, CurveEncoding, int | None]
+
+
+class CurveDrawer:
+    """Draws curves one after the other in a thread. Its methods belong to one event loop."""
+
+    def __init__(self, store: PolicyStore, *, niceness: int = 0) -> None:
+        """Get ready.
+
+        Args:
+            store: Where the runs' tables are.
+            niceness: Of the thread that draws, added to this process's.
+        """
+        self._store = store
+        self._curves: OrderedDict[_CurveKey, bytes] = OrderedDict()
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="curve", initializer=os.nice, initargs=(niceness,)
+        )
+
+    async def curve(
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source = "storage",
+    ) -> bytes:
+        """See :meth:`app.renderer.Renderer.curve`."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._draw, run, trial, encoding, finetune_at, source
+        )
+
+    def close(self) -> None:
+        """Give up what is waiting."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _draw(
+        self,
+        run: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+        source: Source,
+    ) -> bytes:
+        bundled = source == "bundled"
+        path = "the bundled progress.csv" if bundled else progress_file(run)
+        try:
+            table = read_bundled_progress() if bundled else self._store.storage.read(path)
+        except FileNotFoundError as error:
+            raise NoCurveError(f"run {run} has no table of its progress ({path})") from error
+        key = (hashlib.sha256(table).hexdigest(), trial, encoding, finetune_at)
+        if (known := self._curves.get(key)) is not None:
+            return known
+        # Nobody pays for matplotlib before a curve is asked for.
+        from training.curve import curve_data, draw_curve, pick_trial
+
+        try:
+            rows = pick_trial(read_progress(table), trial)
+        except ProgressError as error:
+            raise NoCurveError(f"{path} holds no curve: {error}") from error
+        if encoding == "json":
+            content = json.dumps(curve_data(rows, finetune_at=finetune_at)).encode()
+        else:
+            content = draw_curve(rows, encoding, finetune_at=finetune_at)
+        self._curves[key] = content
+        if len(self._curves) > _CURVES_KEPT:
+            self._curves.popitem(last=False)
+        return content

@@ -1,0 +1,169 @@
+"""What stands before Serve on this machine: before its HTTP proxy, or each replica's HTTP server.
+
+app/local.py names it to Serve, which imports it in those processes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.headers import EVERYWHERE, REQUEST_ID
+from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
+from app.metrics import Meters, RaySink
+from app.problems import Kind, problem_response
+from app.sockets import TRY_AGAIN, GuardedSocket, refuse_socket
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_SERVES_OWN: Final = "/-/"
+_CALLER_LEFT: Final = 499
+# With these a caller could steer Serve: keep it at work after having left, for instance.
+_TIMEOUT: Final = "x-request-timeout-seconds"
+_STEERING: Final = (
+    _TIMEOUT,
+    "x-request-disconnect-disabled",
+    "x-session-id",
+    "serve_multiplexed_model_id",
+    "serve-multiplexed-model-id",
+)
+
+
+@dataclass
+class _Room:
+    """For requests of one kind."""
+
+    limit: int
+    inside: int = 0
+
+
+class Front:
+    """Turns away what there is no room for, and makes problems of what Serve itself answers.
+
+    To refuse a request costs a small part here of what it costs Serve and a replica, so those that
+    are let in do not wait for those that are not. Probes are always let in.
+
+    A caller's request id is kept if it is short and plain; any other is replaced.
+    """
+
+    def __init__(self, app: ASGIApp, meters: Meters, *, queries: int, others: int) -> None:
+        """Stand before an application.
+
+        Args:
+            app: Serve.
+            meters: Told of those that are turned away.
+            queries: Requests to act that are let in at once: no more than one replica takes, since
+                what it would refuse in the end delays the others on the way there.
+            others: Other requests that are let in at once, probes not counted.
+        """
+        self._app = app
+        self._meters = meters
+        self._queries = _Room(queries)
+        self._others = _Room(others)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it."""
+        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(_SERVES_OWN):
+            await self._app(scope, receive, send)
+            return
+        _clean(MutableHeaders(scope=scope))
+        if scope["path"].startswith(HEALTH):
+            await self._pass(scope, receive, send)
+            return
+        room = self._queries if scope["path"] == "/act" else self._others
+        if room.inside >= room.limit:
+            await self._turn_away(scope, receive, send, room)
+            return
+        room.inside += 1
+        try:
+            await self._pass(scope, receive, send)
+        finally:
+            room.inside -= 1
+
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send, room: _Room) -> None:
+        self._meters.turned_away()
+        detail = f"{room.limit} such requests are under way already"
+        if scope["type"] == "websocket":
+            await refuse_socket(receive, send, TRY_AGAIN, detail)
+        else:
+            await _problem(scope, 503, detail, kind="busy", retry_after="2")(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            # A drive lasts as long as its client wants.
+            MutableHeaders(scope=scope)[_TIMEOUT] = "0"
+            socket = GuardedSocket(receive, send)
+            await self._app(scope, socket.receive, socket.send)
+            await socket.end()
+        else:
+            await self._pass_http(scope, receive, send)
+
+    async def _pass_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve's own errors, in plain text or without an answer, become problems."""
+        answered = False
+        instead: Response | None = None
+
+        async def send_on(message: Message) -> None:
+            nonlocal answered, instead
+            if message["type"] == "http.response.start":
+                answered = True
+                instead = _instead_of(scope, message)
+                if instead is not None:
+                    await instead(scope, receive, send)
+            if instead is None:
+                await send(message)
+
+        await self._app(scope, receive, send_on)
+        if not answered:
+            detail = "the process that worked on this has ended; another takes its place"
+            await _problem(scope, 503, detail, retry_after="2")(scope, receive, send)
+
+
+def _clean(headers: MutableHeaders) -> None:
+    for name in _STEERING:
+        del headers[name]
+    if not _SANE_ID.fullmatch(headers.get(REQUEST_ID, "")):
+        headers[REQUEST_ID] = str(uuid.uuid4())
+
+
+def _instead_of(scope: Scope, start: Message) -> Response | None:
+    """The problem to answer in place of an error of Serve's; None for the service's own answers."""
+    headers = Headers(scope=start)
+    status = start["status"]
+    plain = headers.get("Content-Type", "").startswith("text/plain")
+    if status < 400 or status == _CALLER_LEFT or not plain:
+        return None
+    if status in (429, 503):
+        detail = "the service is starting, or too many requests are waiting for it"
+        after = headers.get("Retry-After", "2")
+        return _problem(scope, status, detail, kind="busy", retry_after=after)
+    return _problem(scope, status, "Serve answered this in place of the service")
+
+
+def _problem(
+    scope: Scope,
+    status: int,
+    detail: str,
+    *,
+    kind: Kind | None = None,
+    retry_after: str | None = None,
+) -> Response:
+    headers = {REQUEST_ID: Headers(scope=scope)[REQUEST_ID], **EVERYWHERE}
+    if retry_after is not None:
+        headers["Retry-After"] = retry_after
+    return problem_response(scope["path"], status, detail, kind=kind, headers=headers)
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve is to run before itself."""
+    # Settings would bring the simulator along: app/local.py leaves the one that is needed here.
+    queries = int(os.environ["CARRACING_ACT_PENDING"])
+    others = REPLICA_REQUESTS - PROBES - queries
+    return [Middleware(Front, meters=Meters(RaySink()), queries=queries, others=others)]

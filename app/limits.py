@@ -1,0 +1,17 @@
+"""How many requests the service holds at once. Nothing is imported: app.front reads it, too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REPLICA_REQUESTS: Final = 256
+"""In a replica, as Serve is told with ``max_ongoing_requests``."""
+PROBES: Final = 16
+"""How many of those nothing that waits may take, so that health is always answered."""
+LISTINGS: Final = 32
+"""Those that may wait for storage to be listed."""
+LARGEST_BODIES: Final = 16
+"""Bodies of the largest size that may be held; of smaller ones, as many more."""
+
+HEALTH: Final = "/health/"
+"""Where the paths of probes begin."""

@@ -1,0 +1,245 @@
+"""What Prometheus learns of the service. Ray exports it on every node, as ``ray_…``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+if TYPE_CHECKING:
+    # What stands before Serve counts as well, and needs no PyTorch for it.
+    from app.policy_watcher import LoadedPolicy
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric; its name ends with its unit. Ray adds ``_total`` to the names of counters."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    about: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_NO_LABELS: Final[Mapping[str, str]] = {}
+_ANSWER = ("method", "path", "status")
+
+REQUESTS: Final = Metric(
+    "carracing_requests",
+    "counter",
+    "Requests answered, and WebSockets ended, with their close code as the status.",
+    _ANSWER,
+)
+REQUEST_SECONDS: Final = Metric(
+    "carracing_request_duration_seconds",
+    "histogram",
+    "From a request's arrival in a replica to the last byte of its answer; no WebSockets.",
+    _ANSWER,
+    _SECONDS,
+)
+TURNED_AWAY: Final = Metric(
+    "carracing_requests_turned_away",
+    "counter",
+    "Requests that were refused before Serve had them; they are in no other metric.",
+)
+ACT_OBSERVATIONS: Final = Metric(
+    "carracing_act_observations",
+    "histogram",
+    "Observations of a query.",
+    buckets=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0),
+)
+POLICY: Final = Metric(
+    "carracing_policy_info",
+    "gauge",
+    "1 for the policy that is served, 0 for those that were.",
+    ("version", "source", "run", "iteration"),
+)
+POLICY_AGE: Final = Metric(
+    "carracing_policy_age_seconds", "gauge", "Since the policy that is served was published."
+)
+RELOADS: Final = Metric(
+    "carracing_policy_reloads",
+    "counter",
+    "Policies loaded from storage (ok), and attempts that a broken one ended (failed).",
+    ("outcome",),
+)
+OPEN_DRIVES: Final = Metric(
+    "carracing_open_drives", "gauge", "WebSockets that drive at the moment.", ("mode",)
+)
+FILMS_WAITING: Final = Metric(
+    "carracing_films_waiting", "gauge", "Different films that wait or are being rendered."
+)
+FILMS_RENDERED: Final = Metric(
+    "carracing_films_rendered", "counter", "Films rendered to their end."
+)
+FILM_REQUESTS: Final = Metric(
+    "carracing_film_cache_requests",
+    "counter",
+    "Films asked for: kept (hit), being rendered for another (joined), or to be rendered (miss).",
+    ("result",),
+)
+FILM_CACHE_BYTES: Final = Metric("carracing_film_cache_bytes", "gauge", "Size of the films kept.")
+
+METRICS: Final = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    TURNED_AWAY,
+    ACT_OBSERVATIONS,
+    POLICY,
+    POLICY_AGE,
+    RELOADS,
+    OPEN_DRIVES,
+    FILMS_WAITING,
+    FILMS_RENDERED,
+    FILM_REQUESTS,
+    FILM_CACHE_BYTES,
+)
+
+
+@dataclass
+class FilmCounts:
+    """What a studio does, and has done until now."""
+
+    waiting: int = 0
+    """Different films that wait or are being rendered."""
+    rendered: int = 0
+    """Films that were rendered to their end."""
+    hits: int = 0
+    """Films that were asked for and kept."""
+    joined: int = 0
+    """Films that were asked for while they waited or were rendered for somebody else."""
+    misses: int = 0
+    """Films that were asked for and had to be rendered."""
+    cache_bytes: int = 0
+    """Size of the films kept."""
+
+
+class Sink(Protocol):
+    """Takes measurements, from any thread."""
+
+    def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+        """Add to a counter, set a gauge, or put into a histogram."""
+        ...
+
+
+class Meters:
+    """The service's measurements by what they mean. Without a sink they are dropped."""
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self._sink = sink
+        self._shown: dict[str, str] | None = None
+        self._films = FilmCounts()
+        self._drives: Counter[str] = Counter()
+
+    def answered(self, method: str, path: str, status: str, seconds: float | None) -> None:
+        """A request was answered; ``seconds`` is None for a WebSocket."""
+        labels = {"method": method, "path": path, "status": status}
+        self._record(REQUESTS, 1, labels)
+        if seconds is not None:
+            self._record(REQUEST_SECONDS, seconds, labels)
+
+    def turned_away(self) -> None:
+        """A request was refused before Serve had it."""
+        self._record(TURNED_AWAY, 1)
+
+    def acted(self, observations: int) -> None:
+        """A query of so many observations was decided."""
+        self._record(ACT_OBSERVATIONS, observations)
+
+    def serves(self, loaded: LoadedPolicy | None) -> None:
+        """What is served; to be told again every few seconds, as it ages. From one thread."""
+        if loaded is None:
+            return
+        manifest = loaded.policy.manifest
+        labels = {
+            "version": manifest.version,
+            "source": loaded.source,
+            "run": manifest.run,
+            "iteration": str(manifest.iteration),
+        }
+        if self._shown not in (None, labels):
+            self._record(POLICY, 0, self._shown)
+        self._shown = labels
+        self._record(POLICY, 1, labels)
+        self._record(POLICY_AGE, (datetime.now(UTC) - manifest.created_at).total_seconds())
+
+    def reloaded(self, ok: bool) -> None:
+        """A policy was loaded, or turned out to be broken."""
+        self._record(RELOADS, 1, {"outcome": "ok" if ok else "failed"})
+
+    @contextmanager
+    def driving(self, mode: str) -> Iterator[None]:
+        """A WebSocket of this mode is open meanwhile. From one event loop."""
+        self._drive(mode, 1)
+        try:
+            yield
+        finally:
+            self._drive(mode, -1)
+
+    def _drive(self, mode: str, more: int) -> None:
+        self._drives[mode] += more
+        self._record(OPEN_DRIVES, self._drives[mode], {"mode": mode})
+
+    def films(self, counts: FilmCounts) -> None:
+        """What the studio has done until now. From one thread."""
+        before, self._films = self._films, replace(counts)
+        self._record(FILMS_WAITING, counts.waiting)
+        self._record(FILM_CACHE_BYTES, counts.cache_bytes)
+        self._add(FILMS_RENDERED, counts.rendered - before.rendered)
+        self._add(FILM_REQUESTS, counts.hits - before.hits, {"result": "hit"})
+        self._add(FILM_REQUESTS, counts.joined - before.joined, {"result": "joined"})
+        self._add(FILM_REQUESTS, counts.misses - before.misses, {"result": "miss"})
+
+    def _add(self, metric: Metric, value: int, labels: Mapping[str, str] = _NO_LABELS) -> None:
+        if value:
+            self._record(metric, value, labels)
+
+    def _record(self, metric: Metric, value: float, labels: Mapping[str, str] = _NO_LABELS) -> None:
+        if self._sink is not None:
+            self._sink.record(metric, value, labels)
+
+
+class RaySink:
+    """Gives measurements to Ray, which exports them; those of a replica with its name."""
+
+    def __init__(self) -> None:
+        from ray.serve import metrics
+
+        self._instruments: dict[Metric, Any] = {}
+        for metric in METRICS:
+            options: dict[str, Any] = {"description": metric.about, "tag_keys": metric.labels}
+            if metric.kind == "histogram":
+                options["boundaries"] = list(metric.buckets)
+            kind = {
+                "counter": metrics.Counter,
+                "gauge": metrics.Gauge,
+                "histogram": metrics.Histogram,
+            }[metric.kind]
+            self._instruments[metric] = kind(metric.name, **options)
+
+    def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+        """See :meth:`Sink.record`."""
+        instrument = self._instruments[metric]
+        if metric.kind == "counter":
+            instrument.inc(value, tags=dict(labels))
+        elif metric.kind == "gauge":
+            instrument.set(value, tags=dict(labels))
+        else:
+            instrument.observe(value, tags=dict(labels))
+
+
+def serve_meters() -> Meters:
+    """Meters whose measurements Ray exports, in a replica; anywhere else they are dropped."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return Meters()
+    return Meters(RaySink())

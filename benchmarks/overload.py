@@ -1,0 +1,197 @@
+"""What the service does when ten times more is asked of it than it takes.
+
+    python -m benchmarks.overload
+    python -m benchmarks.overload --clients 240 --seconds 3     a quick look
+
+Clients that never wait act, order films and curves, no two of them the same, while a probe looks at
+health: a tenth of what the service takes at once, all of it, ten times as many. Then: what acting
+takes alone, and while films are rendered and wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import count, cycle, islice
+from typing import Final, Literal
+
+import numpy as np
+import tyro
+import uvloop
+
+from app.bundled import read_bundled
+from app.limits import PROBES, REPLICA_REQUESTS
+from benchmarks.load import Answer, client, post, quantile
+from benchmarks.processes import usage
+from benchmarks.running import NPY, OURS, Running, running, to_npy
+
+Kind = Literal["act", "film", "curve", "health"]
+
+_ROOM: Final = REPLICA_REQUESTS - PROBES
+_MIX: Final[tuple[Kind, ...]] = ("act",) * 7 + ("film",) * 2 + ("curve",)
+"""What of ten clients each asks for."""
+_ACTING: Final = 8
+_FILMING: Final = 8
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Options:
+    """How hard, and how long."""
+
+    clients: tuple[int, ...] = (_ROOM // 10, _ROOM, 10 * _ROOM)
+    """Clients of each round."""
+    seconds: float = 20.0
+    """Length of a round."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        if self.seconds <= 0 or min(self.clients, default=0) < 1:
+            raise ValueError("--seconds and every number of --clients must be above 0")
+
+
+@dataclass
+class Round:
+    """What was answered in a round."""
+
+    answered: dict[Kind, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds of each answer of status 200."""
+    refused: Counter[Kind] = field(default_factory=Counter)
+    """Answers of status 503 or 429 that say when to come back."""
+    failed: Counter[tuple[Kind, int]] = field(default_factory=Counter)
+    """All others, by status; 0 is a connection that broke."""
+    peak: int = 0
+    """MiB that the service's processes held at most, what they share counted for each."""
+
+    def note(self, kind: Kind, answer: Answer) -> None:
+        """One more answer."""
+        if answer.status == 200:
+            self.answered[kind].append(answer.done - answer.sent)
+        elif answer.status in (429, 503) and b"\r\nretry-after: " in answer.head.lower():
+            self.refused[kind] += 1
+        else:
+            self.failed[kind, answer.status] += 1
+
+    def seconds(self, kind: Kind) -> str:
+        """p50 and p99 of a kind's answers."""
+        ascending = sorted(self.answered[kind])
+        return " / ".join(f"{quantile(ascending, share):.2f}" for share in (0.5, 0.99))
+
+
+@cache
+def _act() -> bytes:
+    return post("/act", to_npy(np.zeros((84, 84, 4), np.uint8)), NPY)
+
+
+@cache
+def _bundled() -> str:
+    return read_bundled().manifest.version
+
+
+def _request(kind: Kind, number: int) -> bytes:
+    """A request as it goes over the wire; of another number it is for something else."""
+    match kind:
+        case "act":
+            return _act()
+        case "film":
+            path = f"/gif/{_bundled()}/{number}.gif?max_steps=200&width=150"
+        case "curve":
+            path = f"/curve.png?finetune_at={number}"
+        case "health":
+            path = ("/health/live", "/health/ready")[number % 2]
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+def _requests(kind: Kind, numbers: Iterator[int], end: float) -> Iterator[bytes]:
+    while time.perf_counter() < end:
+        yield _request(kind, next(numbers))
+
+
+def _memory(server: Running) -> int:
+    return sum(each.resident for each in usage(server.pid).values()) // _MIB
+
+
+async def ask(server: Running, kinds: list[Kind], seconds: float, numbers: Iterator[int]) -> Round:
+    """Let a client of each kind ask again as soon as it is answered, and a probe beside them."""
+    found = Round()
+    end = time.perf_counter() + seconds
+
+    async def look_at_memory() -> None:
+        while time.perf_counter() < end:
+            found.peak = max(found.peak, await asyncio.to_thread(_memory, server))
+            await asyncio.sleep(1)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(look_at_memory())
+        for kind in (*kinds, "health"):
+            pause_s = 0.1 if kind == "health" else 0.0
+            requests = _requests(kind, numbers, end)
+            group.create_task(client(server.port, requests, partial(found.note, kind), pause_s))
+    return found
+
+
+async def flood(server: Running, options: Options) -> None:
+    """Print a row for each number of clients."""
+    numbers = count(1)
+    print(f"{_ROOM} requests are let in at once; seconds are p50 / p99 of answers of status 200\n")
+    print("| clients | 200 | 503 or 429 with Retry-After | other ", end="")
+    print("| act, s | film, s | health 200 | health, s | MiB before, at most |")
+    print("|---" * 9 + "|")
+    for clients in options.clients:
+        before = _memory(server)
+        kinds = list(islice(cycle(_MIX), clients))
+        found = await ask(server, kinds, options.seconds, numbers)
+        healthy = len(found.answered["health"])
+        unhealthy = found.refused["health"] + sum(
+            times for (kind, _), times in found.failed.items() if kind == "health"
+        )
+        cells = (
+            f"{sum(map(len, found.answered.values())) - healthy:,}",
+            f"{found.refused.total() - found.refused['health']:,}",
+            ", ".join(
+                f"{times} × {kind} {status}" for (kind, status), times in found.failed.items()
+            )
+            or "0",
+            found.seconds("act"),
+            found.seconds("film"),
+            f"{healthy} of {healthy + unhealthy}",
+            found.seconds("health"),
+            f"{before:,}, {found.peak:,}",
+        )
+        print(f"| {clients:,} | " + " | ".join(cells) + " |", flush=True)
+
+
+async def starve(server: Running, options: Options) -> None:
+    """Print what acting takes alone, and beside films."""
+    numbers = count(1_000_000)
+    acting: list[Kind] = ["act"] * _ACTING
+    filming: list[Kind] = ["film"] * _FILMING
+    print(f"\n| {_ACTING} clients act | requests/s | p50 / p99, s | films |\n|---|---|---|---|")
+    for title, kinds in (("alone", acting), (f"{_FILMING} order films", acting + filming)):
+        found = await ask(server, kinds, options.seconds, numbers)
+        rate = len(found.answered["act"]) / options.seconds
+        films = len(found.answered["film"])
+        print(f"| {title} | {rate:.0f} | {found.seconds('act')} | {films} |", flush=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    options = tyro.cli(Options, description=__doc__)
+    # The service's processes inherit it.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with (
+        running(OURS) as server,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(flood(server, options))
+        runner.run(starve(server, options))
+
+
+if __name__ == "__main__":
+    main()

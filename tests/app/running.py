@@ -1,0 +1,158 @@
+"""The real service: Ray, Serve and HTTP, started as a person starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.app.conftest import NPY, npy, pictures
+from tests.conftest import build_actor, build_manifest
+from training.policy import weights_to_bytes
+from training.store import PolicyRef, PolicyStore
+
+BODY = pictures(84, 84, 4)
+ROOT = Path(__file__).resolve().parents[2]
+_START_S = 300
+
+
+@dataclass
+class Running:
+    """A service in a process of its own."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    store: PolicyStore
+    log: Path
+
+    def act(self) -> httpx.Response:
+        return self.client.post("/act", content=npy(BODY), headers=NPY)
+
+    def drive(self, query: str) -> ClientConnection:
+        url = self.client.base_url.copy_with(scheme="ws").join(f"/drive?{query}")
+        shown = {
+            name: self.client.headers[name]
+            for name in self.client.headers
+            if name == "authorization"
+        }
+        return connect(str(url), proxy=None, open_timeout=60, additional_headers=shown)
+
+    def wait_for(self, ref: PolicyRef) -> None:
+        """Query until this policy decides; every query has to succeed."""
+        deadline = time.monotonic() + 15
+        while True:
+            response = self.act()
+            assert response.status_code == 200, response.text
+            if response.json()["policy"] == ref.version:
+                return
+            assert time.monotonic() < deadline
+
+
+def publish(store: PolicyStore, *, iteration: int = 1, run: str = "run-a") -> PolicyRef:
+    weights = weights_to_bytes(build_actor(seed=iteration))
+    return store.publish(build_manifest(weights, iteration=iteration, run=run), weights)
+
+
+def close_of(socket: ClientConnection) -> tuple[int | None, str | None]:
+    """The code and the reason with which the service closes a drive."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            socket.recv(timeout=60)
+    return socket.close_code, socket.close_reason
+
+
+def processes_of(marker: str) -> list[str]:
+    """Command lines of the live processes whose environment holds a text."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if marker.encode() in environment and command:
+            found.append(command)
+    return found
+
+
+def memory_of(service: Running) -> int:
+    """Bytes of memory that the processes of a service hold in all, what they share counted once."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if service.store.storage.root.encode() in (folder / "environ").read_bytes():
+                rollup = (folder / "smaps_rollup").read_text()
+                total += 1024 * int(re.findall(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)[0])
+        except OSError:
+            continue
+    return total
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def run_service(folder: Path, **variables: str) -> Iterator[Running]:
+    """Start it in an empty folder with these variables of the environment, and end it as Ctrl-C.
+
+    It has to end well, without a traceback in its lines, and without a process left.
+    """
+    root, log, port = folder / "store", folder / "log", free_port()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CARRACING_", "ANYSCALE_", "RAY_ADDRESS"))
+    }
+    environment |= {
+        "CARRACING_STORAGE": str(root),
+        "CARRACING_POLL_INTERVAL_S": "0.5",
+        # Ray's own patience is too short for a busy machine.
+        "RAY_raylet_start_wait_time_s": str(_START_S),
+    }
+    environment |= variables
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.local", "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        try:
+            deadline = time.monotonic() + _START_S
+            while "listening on" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            yield Running(process, client, PolicyStore.open(str(root)), log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(60)
+    assert status == 0, log.read_text()
+    assert log.read_text().splitlines()[-2:] == ["stopping", "stopped"]
+    # Serve's proxy itself may report a client that left in the middle of an answer.
+    ours = [line for line in log.read_text().splitlines() if "(ProxyActor" not in line]
+    assert "Traceback" not in "\n".join(ours)
+    deadline = time.monotonic() + 10
+    while left := processes_of(str(root)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Generator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+
+from app.films import BusyError, FilmOrder
+from app.remote_renderer import RemoteRenderer
+from app.renderer import RENDER_FAILURES, Renderer
+
+pytestmark = pytest.mark.anyio
+
+ORDER = FilmOrder("run", "version", "0" * 64)
+
+
+class Handle:
+    """Answers as a Serve handle does, with a result or an error."""
+
+    def __init__(self, result: bytes | Exception, *, raises: bool = False) -> None:
+        self._result = result
+        self._raises = raises
+        self.film = self.curve = SimpleNamespace(remote=self._remote)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
+        self.calls.append(arguments)
+        response: asyncio.Future[bytes | Exception] = asyncio.Future()
+        if self._raises and isinstance(self._result, Exception):
+            response.set_exception(self._result)
+        else:
+            response.set_result(self._result)
+        return response
+
+
+async def test_orders_are_passed_on() -> None:
+    handle = Handle(b"picture")
+    renderer: Renderer = RemoteRenderer(handle)
+    assert await renderer.film(ORDER) == b"picture"
+    assert await renderer.curve("run", "trial", "svg", 3, "bundled") == b"picture"
+    assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3, "bundled")]
+
+
+@pytest.mark.parametrize("failure", [error("why") for error in RENDER_FAILURES])
+async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> None:
+    with pytest.raises(type(failure), match="why"):
+        await RemoteRenderer(Handle(pickle.loads(pickle.dumps(failure)))).film(ORDER)
+
+
+@pytest.mark.parametrize("error", [BackPressureError(9, 8), RayActorError()])
+async def test_a_renderer_that_is_full_or_dead_is_busy(error: Exception) -> None:
+    with pytest.raises(BusyError):
+        await RemoteRenderer(Handle(error, raises=True)).curve("run", "trial", "png", None)
+
+
+class Unanswered:
+    """A Serve response that never comes; to stop awaiting it alone cancels nothing."""
+
+    cancelled = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return asyncio.sleep(60).__await__()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_a_film_that_is_given_up_here_is_given_up_there() -> None:
+    response = Unanswered()
+    handle = SimpleNamespace(film=SimpleNamespace(remote=lambda _: response))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await RemoteRenderer(handle).film(ORDER)
+    assert response.cancelled
