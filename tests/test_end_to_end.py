@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -54,17 +53,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def image_environment() -> dict[str, str]:
-    """What the Dockerfile sets for Serve."""
-    return dict(re.findall(r"\b(RAY_SERVE_\w+)=(\w+)", (ROOT / "Dockerfile").read_text()))
-
-
-def haproxy_ports() -> dict[str, str]:
-    """Serve's are fixed ones, which another cluster on this machine may have."""
-    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP")
-    return {f"RAY_SERVE_{name}_PORT": str(free_port()) for name in names}
-
-
 @dataclass(frozen=True)
 class Cluster:
     """A Ray cluster as a job and a service meet it."""
@@ -104,7 +92,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster in its own folder: nothing of the checkout is on its path."""
     folder = tmp_path_factory.mktemp("cluster")
     dashboard = free_port()
-    environment = ENVIRONMENT | image_environment() | haproxy_ports()
     # It blocks, so that ending this process ends this cluster and no other.
     process = subprocess.Popen(
         [
@@ -115,7 +102,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             *("--dashboard-agent-listen-port", str(free_port())),
         ],
         cwd=folder,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
