@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.drives import Drives
+from app.heads import RefuseLongHeads
 from app.policy_watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
@@ -34,7 +35,8 @@ environment with actions, or drives in real time and streams what happens. The R
 
 Every answer that depends on a policy names its version in the header `Policy-Version`, and in
 `Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
-`application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back. Its type is
+`application/problem+json` (RFC 9457), also what is answered to addresses (404) and methods (405)
+that are not listed here; a 503 says with `Retry-After` when to come back. Its type is
 `about:blank` or one of
 
 """ + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
@@ -68,4 +70,5 @@ def build_api(
     for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
     api.include_router(page_routes())
+    api.add_middleware(RefuseLongHeads)
     return api
