@@ -12,7 +12,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.drive_protocol import Close, DriveClosedError, FramesQuery, read_query
 from app.drives import Line, until_first
 from app.frames_drive import FramesDrive
-from app.heads import ADDRESS_BYTES
 from app.live_drive import LiveDrive
 from app.policy_shelf import UnknownPolicyError
 from app.service import Service
@@ -28,10 +27,6 @@ def drive_routes(service: Service) -> APIRouter:
 
     async def run(socket: WebSocket) -> None:
         with service.drives.enter():
-            if len(socket.scope["query_string"]) > ADDRESS_BYTES:
-                raise DriveClosedError(
-                    Close.NOT_OF_THE_PROTOCOL, f"the query is longer than {ADDRESS_BYTES} bytes"
-                )
             query = read_query(socket.query_params)
             line = Line(socket, service.settings.drive_idle_s)
             drive = (

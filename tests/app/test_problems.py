@@ -80,7 +80,7 @@ async def test_an_odd_path_is_named_as_it_is(client: httpx.AsyncClient, path: st
 
 async def test_a_query_that_is_no_text(api: ProblemApi) -> None:
     async def passed_on(scope: Scope, receive: Receive, send: Send) -> None:
-        await api(scope | {"query_string": b"at=\xff"}, receive, send)
+        await api({**scope, "query_string": b"at=\xff"}, receive, send)
 
     transport = httpx.ASGITransport(passed_on)
     async with httpx.AsyncClient(transport=transport, base_url="http://car.test") as client:
