@@ -13,6 +13,7 @@ from app.bodies import RefuseBodies, describe_bodies
 from app.count_requests import CountRequests
 from app.drives import Drives
 from app.headers import AddHeaders
+from app.heads import RefuseLongHeads
 from app.metrics import Meters
 from app.origins import RefuseForeignPages, SharedOrigins
 from app.policy_watcher import PolicyWatcher
@@ -40,7 +41,8 @@ environment with actions, or drives in real time and streams what happens. The R
 
 Every answer that depends on a policy names its version in the header `Policy-Version`, and in
 `Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
-`application/problem+json` (RFC 9457); a 503 says with `Retry-After` when to come back. Its type is
+`application/problem+json` (RFC 9457), also what is answered to addresses (404) and methods (405)
+that are not listed here; a 503 says with `Retry-After` when to come back. Its type is
 `about:blank` or one of
 
 """ + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
@@ -84,6 +86,7 @@ def build_api(
         api.include_router(routes(service))
     api.include_router(page_routes())
     # From the innermost to the outermost: a refusal is counted and has its headers as well.
+    api.add_middleware(RefuseLongHeads)
     api.add_middleware(RefuseBodies)
     if token:
         api.add_middleware(RequireToken, token=token)

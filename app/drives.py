@@ -12,6 +12,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.drive_protocol import Close, DriveClosedError
 
 _TEXT_BYTES: Final = 4096
+_BINARY_BYTES: Final = 64 * 1024
+"""Longest binary message: many of them may wait, and no picture is half as long."""
 _TEXTS_PER_S: Final = 500
 _LEAVE_S: Final = 5.0
 
@@ -98,6 +100,10 @@ class Line:
         text: str | None = message.get("text")
         if text is None:
             content: bytes = message["bytes"]
+            if len(content) > _BINARY_BYTES:
+                raise DriveClosedError(
+                    Close.TOO_BIG, f"a binary message is longer than {_BINARY_BYTES} bytes"
+                )
             return content
         self._check(text)
         return text

@@ -24,6 +24,7 @@ NPY: Final = "application/x-npy"
 
 FIELD = "observations"
 
+_LENGTH_DIGITS: Final = 18
 _NPY_DTYPES = re.compile(r"[<>|=]?([ui][1248]|f[248])")
 
 MediaType = Literal["application/json", "application/x-npy"]
@@ -54,10 +55,18 @@ def media_type(request: Request) -> MediaType:
     )
 
 
+def announced_length(request: Request) -> int | None:
+    """The bytes that ``Content-Length`` announces; None where it is missing or unreadable."""
+    announced = request.headers.get("Content-Length", "")
+    # Leading zeros make it as long as one likes, and Python refuses to read thousands of digits.
+    readable = announced.isdecimal() and len(announced) <= _LENGTH_DIGITS
+    return int(announced) if readable else None
+
+
 def announced_size(request: Request, limit: int) -> int:
     """Bytes that a request's body may come to before it is given up for being too long."""
-    announced = request.headers.get("Content-Length", "")
-    return min(int(announced), limit) if announced.isdecimal() else limit
+    length = announced_length(request)
+    return limit if length is None else min(length, limit)
 
 
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytearray:
@@ -69,8 +78,7 @@ async def read_body(request: Request, limit: int, timeout_s: float) -> bytearray
     too_large = ProblemError(
         413, "body-too-large", f"the body is larger than {limit} bytes", field="body"
     )
-    announced = request.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    if (announced_length(request) or 0) > limit:
         raise too_large
     content = bytearray()
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -52,11 +52,16 @@ TITLES: dict[Kind, str] = {
 }
 
 
+_NAME_CHARACTERS: Final = 128
+_LISTED: Final = 10
+"""Faults of a request that its answer lists: an answer is not to outgrow its request."""
+
+
 class FieldError(BaseModel):
     """What is wrong with one part of a request."""
 
-    field: str
-    """Where it is: ``query.seed``, ``observations``, …"""
+    field: Annotated[str, AfterValidator(lambda name: name[:_NAME_CHARACTERS])]
+    """Where it is: ``query.seed``, ``observations``, …; the caller's own names are cut."""
     message: str
     """What is wrong, and what would be right."""
 
@@ -151,7 +156,7 @@ def problem_response(
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101
     return problem_response(
-        request.url.path,
+        request.scope["path"],
         error.status,
         error.detail,
         kind=error.kind,
@@ -164,19 +169,24 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     errors = [
         FieldError(field=".".join(map(str, fault["loc"])), message=fault["msg"])
-        for fault in error.errors()
+        for fault in error.errors()[:_LISTED]
     ]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in errors)
-    return problem_response(request.url.path, 422, detail, kind="invalid", errors=errors)
+    return problem_response(request.scope["path"], 422, detail, kind="invalid", errors=errors)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    path = request.scope["path"]
     detail = {
-        404: f"there is nothing at {request.url.path}; /docs lists what there is",
-        405: f"{request.url.path} does not answer {request.method}",
+        404: f"there is nothing at {path}; /docs lists what there is",
+        405: f"{path} does not answer {request.method}",
     }.get(error.status_code, error.detail)
-    return problem_response(request.url.path, error.status_code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        # Routes of HEAD stand beside those of GET, and only the first that is found is named.
+        headers["Allow"] = "GET, HEAD"
+    return problem_response(path, error.status_code, detail, headers=headers)
 
 
 class CatchUnhandled:
@@ -242,10 +252,10 @@ class ProblemApi(FastAPI):
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that can answer with these statuses, and 500."""
+    """The ``responses`` of a route that can answer with these statuses, and with what all can."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     responses: dict[int | str, dict[str, Any]] = {}
-    for status in (*statuses, 500):
+    for status in (*statuses, 414, 431, 500):
         responses[status] = {"description": HTTPStatus(status).phrase, "content": content}
         if status == 503:
             responses[status]["headers"] = {

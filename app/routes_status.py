@@ -49,6 +49,7 @@ def status_routes(service: Service) -> APIRouter:
             last_error=service.watcher.last_error,
         )
 
+    @router.head("/policies", include_in_schema=False)
     @router.get("/policies", responses=problems(422, 503), summary="What storage holds")
     async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
         """Published policies, newest first, and those that are broken. A few seconds old."""

@@ -30,16 +30,20 @@ EXPECTED = {
 }
 
 
+EVERYWHERE = {"414", "431"}
+
+
 async def test_the_document_names_every_route_and_error(bench: Bench) -> None:
     document = (await bench.client.get("/openapi.json")).json()
     found = {
-        (method, path): set(operation["responses"])
+        (method, path): set(operation["responses"]) - EVERYWHERE
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
     assert found == EXPECTED
     for operations in document["paths"].values():
         for operation in operations.values():
+            assert set(operation["responses"]) >= EVERYWHERE
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     assert list(response["content"]) == [PROBLEM_JSON]
@@ -71,6 +75,22 @@ async def test_unknown_paths_and_methods(bench: Bench) -> None:
     is_problem(await bench.client.get("/favicon.ico"), 404)
     is_problem(await bench.client.get("/act"), 405)
     is_problem(await bench.client.post("/gif"), 405)
+
+
+async def test_what_answers_get_answers_head(bench: Bench, publish_policy: PublishPolicy) -> None:
+    ref = publish_policy(bench.store)
+    await bench.ready()
+    for method, path in EXPECTED:
+        if method == "get":
+            address = path.format(policy=ref.version, seed=0)
+            got, head = await bench.client.get(address), await bench.client.head(address)
+            assert (head.status_code, head.headers.get("ETag")) == (
+                got.status_code,
+                got.headers.get("ETag"),
+            )
+            refused = await bench.client.delete(address)
+            is_problem(refused, 405)
+            assert refused.headers["Allow"] == "GET, HEAD"
 
 
 async def test_a_lifespan_loads_the_policy_before_the_first_request(

@@ -16,6 +16,7 @@ from PIL import Image
 from app import films
 from app.films import BusyError, ByteCache, FilmOrder, FilmPolicyError, FilmStudio
 from app.metrics import FilmCounts
+from app.schemas import SEED_LIMIT
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
@@ -76,9 +77,11 @@ async def test_the_same_order_gives_the_same_bytes(store: PolicyStore, order: Fi
     assert contents[0] == contents[1]
 
 
+@pytest.mark.parametrize("seed", [5, SEED_LIMIT])
 async def test_episodes_are_driven_on_the_seeds_that_follow(
-    studio: FilmStudio, order: FilmOrder
+    studio: FilmStudio, order: FilmOrder, seed: int
 ) -> None:
+    order = dataclasses.replace(order, seed=seed)
     both = pictures_of(await studio.film(dataclasses.replace(order, episodes=2)))
     first = pictures_of(await studio.film(order))
     second = pictures_of(await studio.film(dataclasses.replace(order, seed=order.seed + 1)))

@@ -143,9 +143,17 @@ async def test_a_picture_of_another_length_is_refused(socket: Socket, length: in
     )
 
 
-async def test_a_picture_that_is_too_long_is_refused(socket: Socket) -> None:
-    socket.send(bytes(27_649))
-    assert (await socket.closed()).code == 1009
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [(27_649, "a picture of 27649 bytes"), (65_537, "a binary message is longer than 65536 bytes")],
+)
+async def test_a_picture_that_is_too_long_is_refused(
+    socket: Socket, length: int, reason: str
+) -> None:
+    socket.send(bytes(length))
+    closed = await socket.closed()
+    assert closed.code == 1009
+    assert closed.reason.startswith(reason)
 
 
 @pytest.mark.parametrize(

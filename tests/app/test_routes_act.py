@@ -218,6 +218,13 @@ async def test_an_announced_giant_is_refused_unread(small_bench: Bench) -> None:
     assert not read
 
 
+async def test_a_length_of_thousands_of_digits_is_none(small_bench: Bench) -> None:
+    content = npy(pictures(84, 84, 4))
+    headers = NPY | {"Content-Length": "0" * 5000 + str(len(content))}
+    response = await small_bench.client.post("/act", content=content, headers=headers)
+    assert response.status_code == 200
+
+
 async def test_an_endless_body_is_given_up(small_bench: Bench) -> None:
     sent = 0
 

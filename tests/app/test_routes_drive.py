@@ -34,6 +34,8 @@ async def ref(bench: Bench, publish_policy: PublishPolicy) -> PolicyRef:
         ("mode=live&seed=-1", "query.seed: Input should be greater than or equal to 0"),
         ("mode=frames&rival=best", "query.rival: Extra inputs are not permitted"),
         ("mode=frames&policy=../../etc", "query.policy: String should match pattern"),
+        ("mode=frames&policy=%ff%00", "query.policy: String should match pattern"),
+        ("mode=frames&" + "a" * 9000 + "=1", f"query.{'a' * 117}"),
     ],
 )
 async def test_bad_parameters_are_refused_by_name(bench: Bench, query: str, reason: str) -> None:

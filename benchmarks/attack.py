@@ -1,0 +1,242 @@
+"""The service under attack: does every answer stay a documented one, and memory bounded?
+
+    python -m benchmarks.attack
+    python -m benchmarks.attack --requests 500     a quick look
+
+Starts the service with the bundled policy and sends it, from many clients at once and in an order
+that the seed decides, what schemathesis makes out of its OpenAPI document, what was made by hand
+to do harm, broken connections and drives, and in between ordinary requests whose answers are
+checked. Prints what was answered and how memory went. The exit status is 1 if an answer was not
+documented, an ordinary one was wrong, a probe failed, or memory grew beyond the bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote
+
+import httpx
+import torch
+import tyro
+
+from app.bundled import load_bundled
+from app.settings import MIB
+from benchmarks.attacks.documented import Answer, Documented
+from benchmarks.attacks.generated import Generated, generated
+from benchmarks.attacks.hostile_addresses import hostile_addresses
+from benchmarks.attacks.hostile_bodies import hostile_bodies
+from benchmarks.attacks.hostile_connections import BODY_TIMEOUT_S, HOSTILE_CONNECTIONS
+from benchmarks.attacks.hostile_drives import HOSTILE_DRIVES
+from benchmarks.attacks.malice import Malice
+from benchmarks.attacks.ordinary import Ordinary
+from benchmarks.attacks.tally import Tally
+from benchmarks.attacks.wire import WAIT_S, NoAnswerError, line, wire
+from benchmarks.processes import usage
+from benchmarks.running import OURS, Running, running
+
+T = TypeVar("T")
+
+_SETTINGS: Final = {
+    "CARRACING_BODY_TIMEOUT_S": f"{BODY_TIMEOUT_S}",
+    "CARRACING_MAX_BODY_BYTES": f"{MIB}",
+    "CARRACING_DRIVE_IDLE_S": "20",
+}
+_ORDINARY, _GENERATED, _CONNECTIONS, _DRIVES = "ordinary", "schemathesis", "connections", "drives"
+_SHARES: Final = {_ORDINARY: 0.4, _GENERATED: 0.2, _CONNECTIONS: 0.03, _DRIVES: 0.03}
+"""Of all requests; the rest are those made by hand."""
+_PROBE_S: Final = 0.5
+_SETTLE_S: Final = 15.0
+
+Harm = Callable[[int, random.Random], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much, and what is too much."""
+
+    requests: int = 12_000
+    """How many in all, probes not counted."""
+    clients: int = 16
+    """Who ask at once."""
+    seed: int = 0
+    """Of what is chosen, and of its order."""
+    grown_mib: int = 500
+    """What the service's processes together may have grown by, once it is over."""
+    peak_mib: int = 2000
+    """What they may have grown by meanwhile."""
+
+
+class Attack:
+    """Everything that is sent, and what came back."""
+
+    def __init__(self, options: Options, server: Running, http: httpx.AsyncClient) -> None:
+        self.tally = Tally()
+        self.resident: list[int] = []
+        """Bytes of all processes, look after look; the first and the last are of peace."""
+        self.slowest_probe_s = 0.0
+        self._options = options
+        self._server = server
+        self._http = http
+        self._chance = random.Random(options.seed)  # noqa: S311
+        self._documented = Documented({"paths": {}})
+        self._ordinary = Ordinary(load_bundled(), http, server.port)
+
+    async def run(self) -> None:
+        """Attack, then let the service come to rest."""
+        document = (await self._http.get("/openapi.json")).json()
+        version = (await self._http.get("/policy")).json()["version"]
+        self._documented = Documented(document)
+        works = await asyncio.to_thread(self._works, document, version)
+        self._look()
+        probing = asyncio.create_task(self._probe())
+        waiting = iter(works)
+
+        async def client() -> None:
+            for work in waiting:
+                await work()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.clients):
+                group.create_task(client())
+        await asyncio.sleep(_SETTLE_S)
+        probing.cancel()
+        await asyncio.gather(probing, return_exceptions=True)
+        self._look()
+
+    def _works(self, document: Mapping[str, Any], version: str) -> list[Callable[[], Any]]:
+        """All that is to be sent, in a mixed order."""
+        number = {kind: int(share * self._options.requests) for kind, share in _SHARES.items()}
+        operations = sum(map(len, document["paths"].values()))
+        # Some operations have few requests to make.
+        examples = max(1, 2 * number[_GENERATED] // operations)
+        made = [*generated(document, self._server.url, examples, self._options.seed)]
+        by_hand = [*hostile_bodies(MIB), *hostile_addresses(version)]
+        works: list[Callable[[], Any]] = [
+            *(partial(self._ask) for _ in range(number[_ORDINARY])),
+            *(partial(self._send_generated, each) for each in self._some(made, number[_GENERATED])),
+        ]
+        for kind, harms in ((_CONNECTIONS, HOSTILE_CONNECTIONS), (_DRIVES, HOSTILE_DRIVES)):
+            works += [partial(self._harm, kind, harm) for harm in self._some(harms, number[kind])]
+        rest = self._options.requests - len(works)
+        works += [partial(self._send, malice) for malice in self._some(by_hand, rest)]
+        self._chance.shuffle(works)
+        return works
+
+    def _some(self, among: Sequence[T], number: int) -> Iterator[T]:
+        """That many of them: each as often as the others, but for the last round."""
+
+        def rounds() -> Iterator[T]:
+            while among:
+                yield from self._chance.sample(among, len(among))
+
+        return islice(rounds(), number)
+
+    async def _ask(self) -> None:
+        try:
+            answer, fault = await self._ordinary.ask(self._chance)
+        except (httpx.HTTPError, OSError) as error:
+            answer, fault = "none", type(error).__name__
+        self.tally.note(_ORDINARY, answer, fault)
+
+    async def _send_generated(self, made: Generated) -> None:
+        request = made.request
+        try:
+            response = await self._http.send(request)
+        except httpx.HTTPError as error:
+            self.tally.note(_GENERATED, "none", f"{request.method} {request.url}: {error!r}")
+            return
+        answer = Answer(response.status_code, dict(response.headers), response.content)
+        fault = self._documented.fault(request.method, request.url.path, answer)
+        # It takes a 503 for a fault of the service.
+        if not fault and response.status_code != 503:
+            fault = made.fault(response)
+        about = f"{request.method} {str(request.url)[:80]}: {fault}" if fault else ""
+        self.tally.note(_GENERATED, f"{response.status_code}", about)
+
+    async def _send(self, malice: Malice) -> None:
+        try:
+            async with line(self._server.port) as connection:
+                connection.send(wire(malice))
+                answer = await connection.answer(malice.method)
+        except (NoAnswerError, OSError) as error:
+            self.tally.note(malice.kind, "none", f"{malice.method} {malice.target[:80]}: {error}")
+            return
+        path = unquote(malice.target.partition("?")[0])
+        fault = self._documented.fault(malice.method, path, answer)
+        if not fault and answer.status not in (*malice.statuses, 503):
+            fault = f"status {answer.status}; it must be one of {sorted(malice.statuses)}"
+        about = f"{malice.method} {malice.target[:80]}: {fault}" if fault else ""
+        self.tally.note(malice.kind, f"{answer.status}", about)
+
+    async def _harm(self, kind: str, harm: Harm) -> None:
+        try:
+            fault = await harm(self._server.port, self._chance)
+        except Exception as error:  # noqa: BLE001
+            # Also what goes wrong in another way than was foreseen is the service's doing.
+            fault = f"{type(error).__name__}: {error}"
+        self.tally.note(kind, "", f"{getattr(harm, '__name__', kind)}: {fault}" if fault else "")
+
+    async def _probe(self) -> None:
+        """Ask how the service is, and look at its memory, time and again."""
+        while True:
+            for path in ("/health/live", "/health/ready"):
+                begin = time.monotonic()
+                try:
+                    status = (await self._http.get(path)).status_code
+                    answer, fault = f"{status}", "" if status == 200 else f"{path}: {status}"
+                except httpx.HTTPError as error:
+                    answer, fault = "none", f"{path}: {error!r}"
+                self.slowest_probe_s = max(self.slowest_probe_s, time.monotonic() - begin)
+                self.tally.note("probes", answer, fault)
+            await asyncio.to_thread(self._look)
+            await asyncio.sleep(_PROBE_S)
+
+    def _look(self) -> None:
+        processes = usage(self._server.pid).values()
+        self.resident.append(sum(process.resident for process in processes))
+
+
+async def attacked(options: Options, server: Running) -> Attack:
+    """Attack a service that is up."""
+    # A connection that is used again may be one that the service is about to close.
+    anew = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=server.url, timeout=WAIT_S, limits=anew) as http:
+        attack = Attack(options, server, http)
+        await attack.run()
+        return attack
+
+
+def sum_up(options: Options, attack: Attack) -> bool:
+    """Print how it went; whether all went well."""
+    print(attack.tally.table())
+    before, highest, after = attack.resident[0], max(attack.resident), attack.resident[-1]
+    print(f"\nslowest probe: {attack.slowest_probe_s:.2f} s")
+    sizes = ", ".join(f"{size / MIB:.0f}" for size in (before, highest, after))
+    print(f"memory of all processes before, at most, and after: {sizes} MiB")
+    print(attack.tally.violations())
+    grown, peak = (after - before) / MIB, (highest - before) / MIB
+    bounded = grown <= options.grown_mib and peak <= options.peak_mib
+    if not bounded:
+        print(f"memory grew by {grown:.0f} MiB, by {peak:.0f} MiB meanwhile: beyond the bounds")
+    return bounded and not attack.tally.faulty
+
+
+def main() -> int:
+    """Attack, and print what it came to; the exit status."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(1)
+    with running(OURS, _SETTINGS) as server:
+        attack = asyncio.run(attacked(options, server))
+    return 0 if sum_up(options, attack) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What is thrown at the service by ``benchmarks/attack.py``, and how its answers are judged."""

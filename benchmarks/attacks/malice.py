@@ -1,0 +1,25 @@
+"""A request made by hand to do harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+Headers = tuple[tuple[str, str], ...]
+
+JSON: Final[Headers] = (("Content-Type", "application/json"),)
+NPY: Final[Headers] = (("Content-Type", "application/x-npy"),)
+
+
+@dataclass(frozen=True)
+class Malice:
+    """One request as it goes over the wire, and what it may be answered."""
+
+    kind: str
+    method: str
+    target: str
+    """Path and query, already encoded."""
+    statuses: frozenset[int]
+    headers: Headers = ()
+    """Names and values, each character a byte. Host and Content-Length are added if missing."""
+    body: bytes = b""
