@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 SCORE = "score"
 """Key in ``info`` at a drive's end: the simulator's own return, unshaped and unscaled."""
@@ -41,8 +42,9 @@ class Coaching:
     """Simulator frames without a new tile after which an episode ends; 0 is never."""
     spin: float = 0.0
     """Chance per decision that the episode is cut there, and the next one goes on from the same
-    place with the car thrown into a spin. A good driver rarely loses the car, and so would never
-    learn to find back to the road. Cut, because no decision before the spin is to be blamed for it.
+    place with the car thrown into a spin, at whatever is left of its speed. A good driver rarely
+    loses the car, and so would never learn to find back to the road, or even to drive off again
+    where it has come to stand. Cut, because no decision before the spin is to be blamed for it.
     """
     endless: bool = False
     """Whether the value of driving on is granted at the end of a lap: the driver cannot see where
@@ -85,8 +87,7 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         simulator: Any = self.unwrapped
         observation, self._spins = self._spins, None
         if observation is not None and seed is None:
-            side = self.np_random.choice((-1.0, 1.0))
-            simulator.car.hull.angularVelocity = side * self.np_random.uniform(*_SPIN)
+            _throw(simulator.car, self.np_random)
             return observation, {}
         result = self.env.reset(seed=seed, options=options)
         self._score = 0.0
@@ -126,6 +127,16 @@ class Coached(gym.Wrapper[Any, Any, Any, Any]):
         """Tiles between the furthest one so far and the furthest now that were not touched."""
         before, self._furthest = self._furthest, _furthest_visited(simulator.road, self._furthest)
         return sum(not tile.road_visited for tile in simulator.road[before : self._furthest])
+
+
+def _throw(car: Any, random: np.random.Generator) -> None:
+    """Throw a car into a spin, at between none and all of its speed."""
+    left = random.uniform()
+    for body in (car.hull, *car.wheels):
+        body.linearVelocity = left * body.linearVelocity
+    for wheel in car.wheels:
+        wheel.omega *= left
+    car.hull.angularVelocity = random.choice((-1.0, 1.0)) * random.uniform(*_SPIN)
 
 
 def _furthest_visited(road: Sequence[Any], start: int) -> int:

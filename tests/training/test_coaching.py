@@ -209,6 +209,11 @@ def heading(env: gym.Env[Any, Any]) -> float:
     return float(env.unwrapped.car.hull.angle)  # type: ignore[attr-defined]
 
 
+def speed(env: gym.Env[Any, Any]) -> float:
+    """Of the car, in units/s."""
+    return float(env.unwrapped.car.hull.linearVelocity.length)  # type: ignore[attr-defined]
+
+
 def coached_car(spin: float) -> gym.Env[Any, Any]:
     """On a track, at some speed."""
     env = make_env(simulator="fast", each_decision=partial(Coached, coaching=Coaching()))
@@ -223,16 +228,17 @@ def coached_car(spin: float) -> gym.Env[Any, Any]:
 
 
 def test_an_episode_is_cut_before_a_spin_and_the_drive_goes_on() -> None:
-    turned = []
+    turned, slowed = [], []
     for _ in range(2):
         env = coached_car(spin=1.0)
         observation, _, terminated, truncated, info = env.step(FORWARD)
         assert (terminated, truncated) == (False, True)
         assert SCORE not in info
-        before = heading(env)
+        before, fast = heading(env), speed(env)
         visited = env.unwrapped.tile_visited_count  # type: ignore[attr-defined]
         first, _ = env.reset()
         assert heading(env) == before
+        slowed.append(speed(env) / fast)
         assert env.unwrapped.tile_visited_count == visited  # type: ignore[attr-defined]
         # But for the indicator of the spin, it sees what it saw.
         np.testing.assert_array_equal(first[:70, :, -1], observation[:70, :, -1])
@@ -241,15 +247,19 @@ def test_an_episode_is_cut_before_a_spin_and_the_drive_goes_on() -> None:
         turned.append(heading(env) - before)
     assert abs(turned[0]) > 0.2
     assert turned[0] == turned[1]
+    assert 0 < slowed[0] < 1
+    assert slowed[0] == slowed[1]
 
 
 def test_the_score_is_the_whole_drives() -> None:
     track, env = start(Coaching())
-    track.car = SimpleNamespace(hull=SimpleNamespace(angularVelocity=0.0))  # type: ignore[attr-defined]
+    hull = SimpleNamespace(angularVelocity=0.0, linearVelocity=np.array([30.0, 40.0]))
+    track.car = SimpleNamespace(hull=hull, wheels=[])  # type: ignore[attr-defined]
     env.coaching = Coaching(spin=1.0)
     assert env.step([0, 1])[3]
     env.reset()
-    assert abs(track.car.hull.angularVelocity) > 1.0  # type: ignore[attr-defined]
+    assert abs(hull.angularVelocity) > 1.0
+    assert 0 < np.linalg.norm(hull.linearVelocity) < 50.0
     track.ends = (True, False, True)
     _, _, terminated, truncated, info = env.step([2])
     assert (terminated, truncated) == (True, False)
