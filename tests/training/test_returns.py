@@ -76,6 +76,6 @@ def test_an_episode_that_was_cut_has_no_return_of_its_own() -> None:
         ReportReturns().on_episode_end(
             episode=episode,
             env_runner=runner,
-            metrics_logger=metrics,  # type: ignore[arg-type]
+            metrics_logger=metrics,
         )
     assert logged == [7.5] * 3
