@@ -27,9 +27,10 @@ _SERVES_OWN: Final = "/-/"
 _CALLER_LEFT: Final = 499
 # With these a caller could steer Serve: keep it at work after having left, for instance.
 _TIMEOUT: Final = "x-request-timeout-seconds"
+_UNWATCHED: Final = "x-request-disconnect-disabled"
 _STEERING: Final = (
     _TIMEOUT,
-    "x-request-disconnect-disabled",
+    _UNWATCHED,
     "x-session-id",
     "serve_multiplexed_model_id",
     "serve-multiplexed-model-id",
@@ -77,7 +78,12 @@ class Front:
         if scope["path"].startswith(HEALTH):
             await self._pass(scope, receive, send)
             return
-        room = self._queries if scope["path"] == "/act" else self._others
+        room = self._others
+        if scope["path"] == "/act":
+            room = self._queries
+            # It bounds its own time, and is done before Serve would notice that its caller left:
+            # tasks that watch for either would cost more than the query.
+            MutableHeaders(scope=scope).update({_TIMEOUT: "0", _UNWATCHED: "?1"})
         if room.inside >= room.limit:
             await self._turn_away(scope, receive, send, room)
             return

@@ -1,43 +1,99 @@
 """Starts HAProxy in place of its binary, as Serve on this machine needs it.
 
-Serve runs ``python -I app/haproxy.py BINARY -f CONFIGURATION …`` (:mod:`app.proxy` sees to that)
-each time it has written the configuration. This takes out of it what a single machine does not
-want, and becomes the binary, as the process that Serve has started and watches.
+Serve runs ``python -I app/haproxy.py RULES BINARY -f CONFIGURATION …`` (:mod:`app.proxy` sees to
+that) each time it has written the configuration. This changes it for a single machine and the rules
+of this service (:mod:`app.proxy_rules`), and becomes the binary, as the process that Serve has
+started and watches.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 
 # A section goes on until another one's name begins a line.
-_STATISTICS = re.compile(
-    r"^(?:frontend prometheus|listen stats)\n(?:(?:[ \t#].*)?\n)*", re.MULTILINE
-)
+_REST_OF_SECTION = r"\n(?:(?:[ \t#].*)?\n)*"
+_STATISTICS_PAGE = re.compile(rf"^listen stats{_REST_OF_SECTION}", re.MULTILINE)
+_METRICS_EVERYWHERE = re.compile(r"(?<=^frontend prometheus\n)( *bind) :", re.MULTILINE)
+_ERRORFILE = re.compile(r"^[ \t]*errorfile .*\n", re.MULTILINE)
+_FRONTEND = re.compile(r"^frontend http_frontend\n.*\n", re.MULTILINE)
+_ROUTE = re.compile(r"^ *use_backend (?P<backend>\S+) if (?P<asked>\S+)\n", re.MULTILINE)
+_SERVER = re.compile(r"^ *server (?P<name>\S+) (?P<address>\S+) .*?(?P<backup> backup)?$", re.M)
 
 
-def without_statistics(configuration: str) -> str:
-    """A configuration without the two pages of statistics.
+def adapt(configuration: str, rules: Mapping[str, Any]) -> str:
+    """The configuration as this machine and these rules want it.
 
-    Serve does not read them, they listen on every network, and always on the same ports, so that
-    a second service on the machine would not start.
+    Args:
+        configuration: As Serve writes it.
+        rules: The fields of ``app.proxy_rules.Rules``, and ``host``, where metrics are shown.
     """
-    return _STATISTICS.sub("", configuration)
+    # It shows what the metrics show, on every network, and always on the same port, so that a
+    # second service on the machine would not start.
+    text = _STATISTICS_PAGE.sub("", configuration)
+    text = _METRICS_EVERYWHERE.sub(rf"\1 {rules['host']}:", text)
+    text = _ERRORFILE.sub("", text)
+    text = re.sub(r"^defaults\n", rf"\g<0>{_lines(rules['defaults'])}", text, flags=re.M)
+    text = _FRONTEND.sub(lambda found: found[0] + _lines(rules["frontend"]), text)
+    for route in list(_ROUTE.finditer(text)):
+        text = _bound(text, route, rules)
+    return text
 
 
-def main(binary: str, *arguments: str) -> None:
+def _lines(lines: list[str]) -> str:
+    return "".join(f"    {line}\n" for line in lines)
+
+
+def _bound(text: str, route: re.Match[str], rules: Mapping[str, Any]) -> str:
+    """Bound what goes to the replicas of a backend.
+
+    Queries and probes get backends of their own with the same replicas, so that each kind is
+    counted, and only the first backend looks after the replicas' health.
+    """
+    name, asked = route["backend"], route["asked"]
+    found = re.search(rf"^backend {re.escape(name)}{_REST_OF_SECTION}", text, re.MULTILINE)
+    if found is None:
+        return text
+    section = found[0]
+    replicas = sum(server["backup"] is None for server in _SERVER.finditer(section)) or 1
+    query, probe = f"{{ path {rules['query']} }}", f"{{ path_beg {rules['probes']} }}"
+    queries, probes = f"{name}-queries", f"{name}-probes"
+    full = f"{{ be_conn({queries}) ge {replicas * rules['queries']} }}"
+    crowded = f"{{ be_conn({name}) ge {replicas * rules['others']} }}"
+    routing = [
+        f"{rules['refusal']} if {asked} {query} {full}",
+        f"{rules['refusal']} if {asked} !{query} !{probe} {crowded}",
+        f"use_backend {queries} if {asked} {query}",
+        f"use_backend {probes} if {asked} {probe}",
+    ]
+    followers = "".join(_follower(section, name, other) for other in (queries, probes))
+    text = text.replace(section, section + followers)
+    return text.replace(route[0], _lines(routing) + route[0])
+
+
+def _follower(section: str, name: str, other: str) -> str:
+    """A backend's section under another name, whose replicas are as ready as the backend's."""
+    tracking = rf"    server \g<name> \g<address> no-check track {name}/\g<name>"
+    followed = _SERVER.sub(lambda found: found.expand(tracking) + (found["backup"] or ""), section)
+    return followed.replace(f"backend {name}\n", f"backend {other}\n", 1)
+
+
+def main(rules: str, binary: str, *arguments: str) -> None:
     """Become HAProxy; what goes wrong ends the process, and Serve tells it."""
     # It would outlive a Serve that is killed, and keep the port.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Serve does not write it again before this process answers, or has ended.
     path = Path(arguments[arguments.index("-f") + 1])
-    path.write_text(without_statistics(path.read_text()))
+    path.write_text(adapt(path.read_text(), json.loads(Path(rules).read_text())))
     os.execv(binary, [binary, *arguments])  # noqa: S606
 
 

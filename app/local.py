@@ -23,7 +23,7 @@ from typing import Annotated
 
 import tyro
 
-from app.proxy import SWITCH, NoHAProxyError, haproxy_environment
+from app.proxy import METRICS_PORT, SWITCH, NoHAProxyError, haproxy_environment
 from app.settings import PREFIX, Settings, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
@@ -32,6 +32,9 @@ OWN = "local"
 
 _APPLICATION = "carracing"
 _FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
+# The application never holds its event loop for long; a thread of its own would cost each request
+# several handovers.
+_ONE_LOOP = ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
 _FAREWELL_S = 10.0
 
 
@@ -85,7 +88,7 @@ def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
     """
     os.environ["CARRACING_STORAGE"] = root
     if cluster == OWN:
-        os.environ.update([_FRONT], CARRACING_ACT_PENDING=str(settings.act_pending))
+        os.environ.update([_FRONT, _ONE_LOOP], CARRACING_ACT_PENDING=str(settings.act_pending))
         return {}
     if settings.api_token is not None:
         raise LocalError(
@@ -134,7 +137,7 @@ def serve_until_told(options: LocalOptions) -> None:
     try:
         say("starting Ray and the service; this takes some seconds")
         if cluster == OWN:
-            environment |= choose_proxy(Path(proxy_files.name), options.host)
+            environment |= choose_proxy(Path(proxy_files.name), options.host, settings.act_pending)
         try:
             ray.init(
                 address=cluster,
@@ -168,6 +171,9 @@ def serve_until_told(options: LocalOptions) -> None:
         for node in ray.nodes():
             place = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
             say(f"metrics for Prometheus are at http://{place}/metrics")
+        if METRICS_PORT in environment:
+            place = f"{options.host}:{environment[METRICS_PORT]}"
+            say(f"those of HAProxy, which counts what is turned away, at http://{place}/metrics")
         say(f"policies are read from {root}")
         if settings.bundled:
             say("as long as there is none, the bundled policy drives")
@@ -195,17 +201,18 @@ def serve_until_told(options: LocalOptions) -> None:
     say("stopped")
 
 
-def choose_proxy(folder: Path, host: str) -> dict[str, str]:
+def choose_proxy(folder: Path, host: str, queries: int) -> dict[str, str]:
     """The variables that put HAProxy before the replicas; none where it cannot be or shall not.
 
     Args:
         folder: An empty folder for its files.
         host: The address that the service listens on.
+        queries: Queries that one replica holds at once.
     """
     if SWITCH in os.environ:
         return {}
     try:
-        return haproxy_environment(folder, host)
+        return haproxy_environment(folder, host, queries)
     except NoHAProxyError as error:
         say(f"HAProxy cannot stand before the replicas, Serve's own slower proxy does: {error}")
         return {}

@@ -7,17 +7,21 @@ of the replicas; how is a matter of environment variables that Serve's processes
 
 from __future__ import annotations
 
+import json
 import resource
 import shlex
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from app import haproxy
+from app.proxy_rules import HEAD_BYTES, make_rules
 
 SWITCH: Final = "RAY_SERVE_ENABLE_HA_PROXY"
+METRICS_PORT: Final = "RAY_SERVE_HAPROXY_METRICS_PORT"
 _CONNECTIONS: Final = 4000
 _FILES_PER_CONNECTION: Final = 3
 """Both ends, and a share of the pipes that data is spliced through."""
@@ -32,12 +36,13 @@ class NoHAProxyError(Exception):
     """HAProxy cannot run here; the message says why."""
 
 
-def haproxy_environment(folder: Path, host: str) -> dict[str, str]:
+def haproxy_environment(folder: Path, host: str, queries: int) -> dict[str, str]:
     """The variables that put HAProxy before the replicas of a Ray that is started with them.
 
     Args:
         folder: An empty folder for its files, with a short path, as sockets are among them.
-        host: The address that the service listens on.
+        host: The address that the service listens on, and HAProxy's own metrics.
+        queries: Queries that one replica holds at once (CARRACING_ACT_PENDING).
 
     Raises:
         NoHAProxyError: It cannot run here.
@@ -47,7 +52,9 @@ def haproxy_environment(folder: Path, host: str) -> dict[str, str]:
     if len(str(folder)) > _LONGEST_FOLDER:
         raise NoHAProxyError(f"{folder} is too long a path for sockets (TMPDIR)")
     launcher, configuration = folder / "haproxy", folder / "haproxy.cfg"
-    command = shlex.join([sys.executable, "-I", haproxy.__file__, find_haproxy()])
+    rules = folder / "rules.json"
+    rules.write_text(json.dumps({"host": host, **asdict(make_rules(queries))}))
+    command = shlex.join([sys.executable, "-I", haproxy.__file__, str(rules), find_haproxy()])
     launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     launcher.chmod(0o700)
     configuration.touch()
@@ -61,6 +68,10 @@ def haproxy_environment(folder: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_MAXCONN": str(most_connections()),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(HEAD_BYTES),
+        METRICS_PORT: str(_free_port()),
+        # Serve would read a line of HAProxy's log for each request, in Python, to count it.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Serve's own proxy still waits behind HAProxy, for times without a replica. It would share
         # its usual port with another service's.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),

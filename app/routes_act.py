@@ -41,11 +41,13 @@ def act_routes(service: Service) -> APIRouter:
     body_timeout_s = service.settings.body_timeout_s
 
     @router.post(
-        "/act", responses=problems(400, 408, 413, 415, 422, 503), openapi_extra=_BODY, summary="Act"
+        "/act",
+        response_model=Actions,
+        responses=problems(400, 408, 413, 415, 422, 503),
+        openapi_extra=_BODY,
+        summary="Act",
     )
-    async def act(
-        request: Request, response: Response, query: Annotated[ActQuery, Query()]
-    ) -> Actions:
+    async def act(request: Request, query: Annotated[ActQuery, Query()]) -> Response:
         """Decide what to do; greedily, or sampled where `seed` is given."""
         loaded = service.loaded()
         size = announced_size(request, limit)
@@ -63,8 +65,12 @@ def act_routes(service: Service) -> APIRouter:
 
             actions = await service.compute(decide, reads_json=media == JSON)
         service.meters.acted(len(actions))
-        response.headers.update(policy_headers(loaded))
-        response.headers["Cache-Control"] = "no-store"
-        return Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)
+        answer = Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)
+        # As a response, or else it would be checked and copied once more.
+        return Response(
+            answer.model_dump_json(),
+            headers={**policy_headers(loaded), "Cache-Control": "no-store"},
+            media_type=JSON,
+        )
 
     return router

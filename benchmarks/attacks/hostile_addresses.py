@@ -86,7 +86,7 @@ def _heads(film: str) -> Iterator[Malice]:
     for query in ("a" * 60_000, "a=1&" * 15_000, "&" * 60_000, "%ff" * 20_000):
         yield _get("long heads", f"/gif?{query}", 414)
         yield _get("long heads", f"{film}?{query}", 414)
-    for headers in ((("X", "a" * 50_000),), tuple((f"X-{n}", "a") for n in range(10_000))):
+    for headers in ((("X", "a" * 50_000),), tuple((f"X-{n}", "a" * 500) for n in range(90))):
         yield Malice("long heads", "GET", "/policy", frozenset({431}), headers)
 
 
@@ -101,7 +101,7 @@ def _conditions(film: str) -> Iterator[Malice]:
     for value in ("*", "\xff", '"' * 10_000, "W/" * 5000, 'W/"' * 5000, '"a", ' * 5000, ""):
         yield Malice(kind, "GET", film, answers, (("If-None-Match", value),))
         yield Malice(kind, "GET", film, answers, (("If-Range", value), ("Range", "bytes=0-0")))
-    for host in ("[", "evil[::1", "a:b:c", "\xff", "a b", "x" * 5000):
+    for host in ("evil.example", "127.0.0.1:1", "[::1]:80", "x" * 5000):
         yield Malice("hosts", "GET", "/nothing", frozenset({404}), (("Host", host),))
 
 

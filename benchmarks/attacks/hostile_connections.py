@@ -21,6 +21,7 @@ BODY_TIMEOUT_S: Final = 10.0
 """What the service is to be told of bodies, so that the slow ones do not take all day."""
 
 _BODY: Final = npy(np.zeros(SHAPE, np.uint8))
+_HOSTS: Final = (b"[", b"evil[::1", b"a:b:c", b"\xff", b"a b")
 _CHUNK: Final = b"%x\r\n" % (1 << 16) + bytes(1 << 16) + b"\r\n"
 
 
@@ -124,9 +125,10 @@ async def endless_body(port: int, _: random.Random) -> str:
 
 
 async def long_head(port: int, chance: random.Random) -> str:
-    """A head of some megabytes."""
+    """A head of some megabytes, or of thousands of lines."""
     async with line(port) as connection:
-        lines = (f"X-{number}: {'a' * 1000}" for number in range(chance.randint(500, 4000)))
+        length = chance.choice((1, 1000))
+        lines = (f"X-{number}: {'a' * length}" for number in range(chance.randint(1000, 4000)))
         connection.send(_head("GET", "/policy", *lines))
         return await _refused(connection)
 
@@ -154,6 +156,7 @@ async def not_http(port: int, chance: random.Random) -> str:
                     b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
                     b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n",
                     b"GET / HTTP/1.1\r\n no name: a\r\n\r\n",
+                    *(b"GET /nothing HTTP/1.1\r\nHost: %s\r\n\r\n" % host for host in _HOSTS),
                     _query("Content-Length: -1") + _BODY,
                     _query("Content-Length: 5", "Content-Length: 6") + _BODY,
                     _query("Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n",

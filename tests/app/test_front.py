@@ -139,9 +139,17 @@ async def test_any_other_is_replaced(
 
 async def test_callers_do_not_steer_serve(client: httpx.AsyncClient, proxy: Proxy) -> None:
     names = ("x-request-disconnect-disabled", "x-request-timeout-seconds", "x-session-id")
-    await client.get("/act", headers=dict.fromkeys(names, "?1") | {"accept": "x/y"})
+    await client.get("/gif", headers=dict.fromkeys(names, "?1") | {"accept": "x/y"})
     assert [proxy.header(name) for name in names] == [None] * 3
     assert proxy.header("accept") == "x/y"
+
+
+async def test_a_query_bounds_its_own_time_and_nobody_watches_its_caller(
+    client: httpx.AsyncClient, proxy: Proxy
+) -> None:
+    await client.post("/act", headers={"x-request-timeout-seconds": "5"})
+    assert proxy.header("x-request-timeout-seconds") == "0"
+    assert proxy.header("x-request-disconnect-disabled") == "?1"
 
 
 async def test_a_drive_is_not_cut_by_serves_time_limit(front: Front, proxy: Proxy) -> None:

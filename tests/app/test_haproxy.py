@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from app import haproxy
-from app.haproxy import without_statistics
-from app.proxy import NoHAProxyError, find_haproxy
+from app.haproxy import adapt
+from app.proxy_rules import make_rules
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def written_by_serve(tmp_path: Path) -> Path:
         path_prefix="/",
         app_name="app",
         servers=[ServerConfig("replica", "127.0.0.1", 30000)],
+        fallback_server=ServerConfig("fallback", "127.0.0.1", 30001),
         protocol=RequestProtocol.HTTP,
     )
     api = HAProxyApi(
@@ -44,50 +47,75 @@ def written_by_serve(tmp_path: Path) -> Path:
         {backend.name: backend},
         str(path),
     )
+    api._initialize_directories_and_error_files()
     api._generate_config_file_internal()
     return path
+
+
+RULES = {"host": "127.0.0.1", **asdict(make_rules(queries=2))}
 
 
 def bindings(configuration: str) -> list[str]:
     return [line.split()[1] for line in configuration.splitlines() if line.split()[:1] == ["bind"]]
 
 
-def sections(configuration: str) -> list[str]:
-    return re.split(r"^(?=\w)", configuration, flags=re.MULTILINE)
+def sections(configuration: str) -> dict[str, str]:
+    """By the line that a section begins with."""
+    found = re.split(r"^(?=\w)", configuration, flags=re.MULTILINE)
+    return {section.partition("\n")[0]: section for section in found if section}
 
 
-def test_nothing_but_the_service_listens(written_by_serve: Path) -> None:
+def servers(section: str) -> list[str]:
+    return [line.strip() for line in section.splitlines() if line.split()[:1] == ["server"]]
+
+
+def test_nothing_but_the_service_and_its_metrics_listens(written_by_serve: Path) -> None:
     configuration = written_by_serve.read_text()
     assert bindings(configuration) == [":19101", "127.0.0.1:18000", "*:18404"]
-    changed = without_statistics(configuration)
-    assert bindings(changed) == ["127.0.0.1:18000"]
-    gone = [section for section in sections(configuration) if section not in sections(changed)]
-    assert [section.split("\n")[0] for section in gone] == ["frontend prometheus", "listen stats"]
-    assert sections(changed) == [each for each in sections(configuration) if each not in gone]
-    assert without_statistics(changed) == changed
+    changed = adapt(configuration, RULES)
+    assert bindings(changed) == ["127.0.0.1:19101", "127.0.0.1:18000"]
+    gone = sections(configuration).keys() - sections(changed).keys()
+    assert gone == {"listen stats"}
 
 
 def test_a_section_is_taken_out_whole_however_it_is_written() -> None:
-    around = "frontend http_frontend\n  bind :1\n{}backend last\n  log global\n"
+    around = "frontend other\n  bind :1\n{}backend last\n  log global\n"
     taken_out = "listen stats\n  bind :2\n\n# a word\n\tstats enable\n\n"
-    assert without_statistics(around.format(taken_out)) == around.format("")
+    assert adapt(around.format(taken_out), RULES) == around.format("")
 
 
-def test_haproxy_takes_what_is_left(written_by_serve: Path) -> None:
-    try:
-        binary = find_haproxy()
-    except NoHAProxyError as error:
-        pytest.skip(str(error))
-    command = [sys.executable, "-I", haproxy.__file__, binary, "-c", "-f", str(written_by_serve)]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
-    assert bindings(written_by_serve.read_text()) == ["127.0.0.1:18000"]
+def test_each_kind_of_request_has_its_own_way_to_the_same_replicas(written_by_serve: Path) -> None:
+    changed = sections(adapt(written_by_serve.read_text(), RULES))
+    first, last = servers(changed["backend http-app"])
+    assert first.startswith("server replica 127.0.0.1:30000")
+    for kind in ("queries", "probes"):
+        assert servers(changed[f"backend http-app-{kind}"]) == [
+            "server replica 127.0.0.1:30000 no-check track http-app/replica",
+            "server fallback 127.0.0.1:30001 no-check track http-app/fallback backup",
+        ]
+    assert last.endswith(" backup")
+
+
+def test_as_many_replicas_hold_as_many_times_more(written_by_serve: Path) -> None:
+    configuration = written_by_serve.read_text()
+    replica = "    server replica 127.0.0.1:30000 check\n"
+    other = "    server other 127.0.0.1:30002 check\n"
+    assert replica in configuration
+    changed = adapt(configuration.replace(replica, replica + other), RULES)
+    assert re.findall(r"be_conn\(http-app-queries\) ge (\d+)", changed) == ["4"]
+
+
+def test_without_a_replica_there_is_nothing_to_bound() -> None:
+    configuration = "frontend http_frontend\n    bind :1\n    default_backend none\n"
+    assert "be_conn" not in adapt(configuration, RULES)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 def test_it_ends_with_who_started_it(tmp_path: Path) -> None:
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text("global\n")
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(RULES))
     binary = tmp_path / "binary"
     binary.write_text("#!/bin/sh\nexec sleep 1000\n")
     binary.chmod(0o700)
@@ -96,7 +124,7 @@ def test_it_ends_with_who_started_it(tmp_path: Path) -> None:
         "print(subprocess.Popen([sys.executable, '-I', *sys.argv[1:]]).pid, flush=True)\n"
         "input()\n"
     )
-    arguments = [haproxy.__file__, str(binary), "-f", str(configuration)]
+    arguments = [haproxy.__file__, str(rules), str(binary), "-f", str(configuration)]
     with subprocess.Popen(
         [sys.executable, "-c", parent, *arguments],
         stdin=subprocess.PIPE,

@@ -102,16 +102,16 @@ def test_unsafe_settings_are_refused_in_words(
 def test_haproxy_stands_before_the_replicas_where_it_can(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def cannot(_folder: Path, _host: str) -> dict[str, str]:
+    def cannot(_folder: Path, _host: str, _queries: int) -> dict[str, str]:
         raise NoHAProxyError("there is no such binary")
 
     monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setattr("app.local.haproxy_environment", lambda *of: {"OF": repr(of)})
-    assert choose_proxy(tmp_path, "localhost") == {"OF": repr((tmp_path, "localhost"))}
+    assert choose_proxy(tmp_path, "localhost", 64) == {"OF": repr((tmp_path, "localhost", 64))}
     assert capsys.readouterr().out == ""
 
     monkeypatch.setattr("app.local.haproxy_environment", cannot)
-    assert choose_proxy(tmp_path, "localhost") == {}
+    assert choose_proxy(tmp_path, "localhost", 64) == {}
     assert "there is no such binary" in capsys.readouterr().out
 
 
@@ -120,4 +120,4 @@ def test_who_has_chosen_a_proxy_keeps_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
 ) -> None:
     monkeypatch.setenv(SWITCH, value)
-    assert choose_proxy(tmp_path, "localhost") == {}
+    assert choose_proxy(tmp_path, "localhost", 64) == {}

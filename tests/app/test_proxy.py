@@ -11,7 +11,14 @@ from tempfile import TemporaryDirectory
 import pytest
 from ray.serve._private import constants
 
-from app.proxy import SWITCH, NoHAProxyError, find_haproxy, haproxy_environment, most_connections
+from app.proxy import (
+    METRICS_PORT,
+    SWITCH,
+    NoHAProxyError,
+    find_haproxy,
+    haproxy_environment,
+    most_connections,
+)
 
 HOST = "127.0.0.1"
 
@@ -32,7 +39,7 @@ def has_haproxy() -> None:
 
 
 def test_everything_it_writes_is_in_the_folder(folder: Path, has_haproxy: None) -> None:
-    environment = haproxy_environment(folder, HOST)
+    environment = haproxy_environment(folder, HOST, 64)
     assert environment[SWITCH] == "1"
     paths = [value for value in environment.values() if value.startswith(os.sep)]
     assert len(paths) == 6
@@ -45,19 +52,21 @@ def test_everything_it_writes_is_in_the_folder(folder: Path, has_haproxy: None) 
 def test_two_services_share_no_port(folder: Path, has_haproxy: None) -> None:
     with TemporaryDirectory(prefix="carracing-") as other:
         port = "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"
-        first, second = haproxy_environment(folder, HOST), haproxy_environment(Path(other), HOST)
-        assert first[port] != second[port]
+        first = haproxy_environment(folder, HOST, 64)
+        second = haproxy_environment(Path(other), HOST, 64)
+        ports = (port, METRICS_PORT)
+        assert len({each[name] for each in (first, second) for name in ports}) == 4
 
 
 def test_serve_reads_every_variable(folder: Path, has_haproxy: None) -> None:
-    names = set(haproxy_environment(folder, HOST))
+    names = set(haproxy_environment(folder, HOST, 64))
     assert names <= set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "::1", "::"])
 def test_where_it_would_find_no_replica_it_does_not_stand(folder: Path, host: str) -> None:
     with pytest.raises(NoHAProxyError, match=f"{host}, only on 127.0.0.1"):
-        haproxy_environment(folder, host)
+        haproxy_environment(folder, host, 64)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +83,7 @@ def test_where_it_cannot_run_it_says_why(
     monkeypatch: pytest.MonkeyPatch, folder: Path, has_haproxy: None
 ) -> None:
     with pytest.raises(NoHAProxyError, match="too long"):
-        haproxy_environment(folder / "deep" / "down", HOST)
+        haproxy_environment(folder / "deep" / "down", HOST, 64)
     with monkeypatch.context() as patch:
         patch.setattr(resource, "getrlimit", lambda _: (256, 256))
         with pytest.raises(NoHAProxyError, match="256 files"):
@@ -82,14 +91,14 @@ def test_where_it_cannot_run_it_says_why(
     with monkeypatch.context() as patch:
         patch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/nowhere/haproxy")
         with pytest.raises(NoHAProxyError, match="/nowhere/haproxy"):
-            haproxy_environment(folder, HOST)
+            haproxy_environment(folder, HOST, 64)
     with monkeypatch.context() as patch:
         broken = folder / "broken"
         broken.write_text("#!/bin/sh\nexit 3\n")
         broken.chmod(0o700)
         patch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", str(broken))
         with pytest.raises(NoHAProxyError, match=r"does not run: .* status 3"):
-            haproxy_environment(folder, HOST)
+            haproxy_environment(folder, HOST, 64)
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(NoHAProxyError, match="Linux only"):
-        haproxy_environment(folder, HOST)
+        haproxy_environment(folder, HOST, 64)

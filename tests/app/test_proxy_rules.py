@@ -1,0 +1,225 @@
+"""The rules in a real HAProxy, before a replica that is slow."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from app import haproxy
+from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
+from app.problems import TITLES, Problem
+from app.proxy import NoHAProxyError, find_haproxy
+from app.proxy_rules import HEAD_BYTES, make_rules
+from tests.app.conftest import is_problem
+
+QUERIES = 2
+OTHERS = REPLICA_REQUESTS - PROBES - QUERIES
+_CONFIGURATION = """\
+global
+    maxconn 1000
+    tune.bufsize {bufsize}
+defaults
+    mode http
+    timeout client 20s
+    timeout server {server_s}s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    acl is_app path_beg /
+    use_backend app if is_app
+backend app
+    http-reuse always
+    server replica 127.0.0.1:{replica} check inter 100ms
+"""
+
+
+class Replica:
+    """Answers ``ok`` once its gate is open, and nothing at all to ``/gone``."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.ids: list[str | None] = []
+        replica = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                replica.ids.append(self.headers["X-Request-ID"])
+                if not self.path.startswith(HEALTH):
+                    replica.gate.wait(60)
+                if self.path.startswith("/gone"):
+                    return
+                # Nobody may be there to hear it.
+                with suppress(ConnectionError):
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(b"ok")
+
+            def log_message(self, *_of: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def replica() -> Iterator[Replica]:
+    replica = Replica()
+    yield replica
+    replica.gate.set()
+    replica.server.shutdown()
+    replica.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(replica: Replica, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a HAProxy with the rules."""
+    try:
+        binary = find_haproxy()
+    except NoHAProxyError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("haproxy")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    written = folder / "haproxy.cfg"
+    written.write_text(
+        _CONFIGURATION.format(
+            bufsize=HEAD_BYTES, server_s=2, port=port, replica=replica.server.server_address[1]
+        )
+    )
+    rules = folder / "rules.json"
+    rules.write_text(json.dumps({"host": "127.0.0.1", **asdict(make_rules(QUERIES))}))
+    command = [sys.executable, "-I", haproxy.__file__, str(rules), binary, "-f", str(written)]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not _answers(url):
+            assert process.poll() is None, shlex.join(command)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield url
+        process.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}{HEALTH}live").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def talk(url: str, request: bytes, *, path: str = "/", hang_up: bool = False) -> httpx.Response:
+    """What is answered to bytes that no HTTP client would send."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(request)
+        if hang_up:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    asked = httpx.Request("GET", url + path)
+    return httpx.Response(int(status.split()[1]), headers=headers, content=body, request=asked)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /" + b"a" * HEAD_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=["no request", "host", "header", "long"],
+)
+def test_what_is_no_request_is_refused_and_cut_off(address: str, request_: bytes) -> None:
+    # In HAProxy's own words: before there is a request it can say no others.
+    assert talk(address, request_).status_code == 400
+
+
+def test_who_hangs_up_halfway_gets_a_problem_or_the_answer(address: str) -> None:
+    answer = talk(address, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", hang_up=True)
+    if answer.status_code != 200:
+        is_problem(answer, 400)
+
+
+def test_a_crowd_is_refused_by_kind_and_probes_never(address: str, replica: Replica) -> None:
+    replica.gate.clear()
+    with ThreadPoolExecutor(QUERIES) as pool:
+        inside = [pool.submit(httpx.get, f"{address}/act", timeout=60) for _ in range(QUERIES)]
+        refused = _first(lambda: httpx.get(f"{address}/act", timeout=1.5), status=503)
+        problem = is_problem(refused, 503, "busy")
+        assert problem["title"] == TITLES["busy"]
+        assert problem["instance"] == "/act"
+        assert int(refused.headers["Retry-After"]) > 0
+        assert httpx.get(f"{address}{HEALTH}live").status_code == 200
+        replica.gate.set()
+        assert httpx.get(f"{address}/policy").status_code == 200
+        assert [each.result().status_code for each in inside] == [200] * QUERIES
+    assert httpx.get(f"{address}/act").status_code == 200
+
+
+def _first(ask: object, status: int) -> httpx.Response:
+    """The first answer with a status, as those that are let in first take their time."""
+    assert callable(ask)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            answer = ask()
+        except httpx.TimeoutException:
+            continue
+        assert isinstance(answer, httpx.Response)
+        if answer.status_code == status:
+            return answer
+    raise AssertionError(f"no {status}")
+
+
+@pytest.mark.parametrize("path", ['/gone/"quoted"', "/gone/%22", "/gone/a\\b", "/gone/%c3%bc"])
+def test_any_path_is_quoted(address: str, path: str) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    is_problem(talk(address, request.encode(), path=path), 503)
+
+
+def test_a_replica_that_breaks_off_or_hangs_is_503(address: str, replica: Replica) -> None:
+    answer = httpx.get(f"{address}/gone")
+    Problem.model_validate(is_problem(answer, 503))
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert int(answer.headers["Retry-After"]) > 0
+    replica.gate.clear()
+    try:
+        answer = httpx.get(f"{address}/hangs", timeout=30)
+    finally:
+        replica.gate.set()
+    is_problem(answer, 503)
+
+
+@pytest.mark.parametrize("given", ["job-7.step:3_x", "A" * 128])
+def test_a_plain_request_id_is_kept(address: str, replica: Replica, given: str) -> None:
+    answer = httpx.get(f"{address}/gone", headers={"X-Request-ID": given})
+    assert answer.headers["X-Request-ID"] == given
+    assert replica.ids[-1] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "A" * 129, "<b>"])
+def test_any_other_is_replaced(address: str, replica: Replica, given: str) -> None:
+    answer = httpx.get(f"{address}/gone", headers={"X-Request-ID": given})
+    assert answer.headers["X-Request-ID"] == replica.ids[-1]
+    assert len(answer.headers["X-Request-ID"]) == 36
