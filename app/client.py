@@ -153,7 +153,8 @@ class Client:
         """
 
         def connect(left_s: float) -> DriveConnection:
-            return DriveConnection(self._http.base_url, policy, self._headers, left_s)
+            url = self._http.base_url
+            return DriveConnection(url, policy, self._headers, left_s, self._timeout_s)
 
         with self._persist(connect) as connection:
             return drive_episode(connection, env, seed)

@@ -42,7 +42,12 @@ class DriveConnection:
     """One episode's connection, a context manager."""
 
     def __init__(
-        self, url: httpx.URL, policy: str, headers: Mapping[str, str], timeout_s: float
+        self,
+        url: httpx.URL,
+        policy: str,
+        headers: Mapping[str, str],
+        open_s: float,
+        timeout_s: float,
     ) -> None:
         """Connect, and wait for the start message.
 
@@ -50,7 +55,8 @@ class DriveConnection:
             url: Of the service, its path ending in a slash.
             policy: ``newest``, ``best``, ``bundled``, or a version.
             headers: Of the handshake.
-            timeout_s: For the connection, and for every message.
+            open_s: For the connection.
+            timeout_s: For every message.
 
         Raises:
             ServiceError: The service refused.
@@ -71,13 +77,13 @@ class DriveConnection:
                     str(address),
                     additional_headers=headers,
                     compression=None,
-                    open_timeout=timeout_s,
+                    open_timeout=open_s,
                 )
             )
         except InvalidStatus as error:
             raise refused_handshake(error) from error
         except TimeoutError as error:
-            raise too_late(url, timeout_s) from error
+            raise too_late(url, open_s) from error
         except (OSError, WebSocketException) as error:
             raise unreachable(url, error) from error
         try:

@@ -16,25 +16,23 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.headers import EVERYWHERE, REQUEST_ID
-from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
-from app.metrics import Meters, RaySink
+from app.headers import EVERYWHERE, PLAIN_ID, REQUEST_ID
+from app.limits import HEALTH, QUERY, RETRY_S, other_requests
+from app.metrics import TURNED_AWAY, Meters, RaySink
 from app.problems import Kind, problem_response
 from app.sockets import TRY_AGAIN, GuardedSocket, refuse_socket
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_SERVES_OWN: Final = "/-/"
+_PLAIN_ID = re.compile(PLAIN_ID)
+_SERVES_OWN: Final = ("/-/healthz", "/-/routes")
 _CALLER_LEFT: Final = 499
-# With these a caller could steer Serve: keep it at work after having left, for instance.
+# With these a caller could steer Serve: keep it at work after having left, for instance. It takes
+# an underscore for a hyphen in some of them, and cannot read them all in any coding.
 _TIMEOUT: Final = "x-request-timeout-seconds"
 _UNWATCHED: Final = "x-request-disconnect-disabled"
-_STEERING: Final = (
-    _TIMEOUT,
-    _UNWATCHED,
-    "x-session-id",
-    "serve_multiplexed_model_id",
-    "serve-multiplexed-model-id",
+_STEERING: Final = frozenset(
+    name.encode() for name in (_TIMEOUT, _UNWATCHED, "x-session-id", "serve-multiplexed-model-id")
 )
+_ID_NAME: Final = REQUEST_ID.lower().encode()
 
 
 @dataclass
@@ -71,15 +69,15 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
-        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(_SERVES_OWN):
+        if scope["type"] not in ("http", "websocket") or scope["path"] in _SERVES_OWN:
             await self._app(scope, receive, send)
             return
-        _clean(MutableHeaders(scope=scope))
+        _clean(scope)
         if scope["path"].startswith(HEALTH):
             await self._pass(scope, receive, send)
             return
         room = self._others
-        if scope["path"] == "/act":
+        if scope["path"] == QUERY:
             room = self._queries
             # It bounds its own time, and is done before Serve would notice that its caller left:
             # tasks that watch for either would cost more than the query.
@@ -99,7 +97,8 @@ class Front:
         if scope["type"] == "websocket":
             await refuse_socket(receive, send, TRY_AGAIN, detail)
         else:
-            await _problem(scope, 503, detail, kind="busy", retry_after="2")(scope, receive, send)
+            problem = _problem(scope, 503, detail, kind="busy", retry_after=str(RETRY_S))
+            await problem(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -129,14 +128,20 @@ class Front:
         await self._app(scope, receive, send_on)
         if not answered:
             detail = "the process that worked on this has ended; another takes its place"
-            await _problem(scope, 503, detail, retry_after="2")(scope, receive, send)
+            problem = _problem(scope, 503, detail, retry_after=str(RETRY_S))
+            await problem(scope, receive, send)
 
 
-def _clean(headers: MutableHeaders) -> None:
-    for name in _STEERING:
-        del headers[name]
-    if not _SANE_ID.fullmatch(headers.get(REQUEST_ID, "")):
-        headers[REQUEST_ID] = str(uuid.uuid4())
+def _clean(scope: Scope) -> None:
+    """Take out what would steer Serve, and give the request one plain id."""
+    ids = [value for name, value in scope["headers"] if name == _ID_NAME]
+    plain = len(ids) == 1 and _PLAIN_ID.fullmatch(ids[0].decode("latin-1"))
+    scope["headers"] = [
+        (name, value)
+        for name, value in scope["headers"]
+        if (meant := name.replace(b"_", b"-")) not in _STEERING and meant != _ID_NAME
+    ]
+    scope["headers"].append((_ID_NAME, ids[0] if plain else str(uuid.uuid4()).encode()))
 
 
 def _instead_of(scope: Scope, start: Message) -> Response | None:
@@ -146,9 +151,11 @@ def _instead_of(scope: Scope, start: Message) -> Response | None:
     plain = headers.get("Content-Type", "").startswith("text/plain")
     if status < 400 or status == _CALLER_LEFT or not plain:
         return None
-    if status in (429, 503):
+    # It knows no route, 404, while the service comes or goes.
+    if status in (404, 429, 503):
         detail = "the service is starting, or too many requests are waiting for it"
-        after = headers.get("Retry-After", "2")
+        after = headers.get("Retry-After", str(RETRY_S))
+        status = 503 if status == 404 else status
         return _problem(scope, status, detail, kind="busy", retry_after=after)
     return _problem(scope, status, "Serve answered this in place of the service")
 
@@ -171,5 +178,6 @@ def middlewares() -> list[Middleware]:
     """What Serve is to run before itself."""
     # Settings would bring the simulator along: app/local.py leaves the one that is needed here.
     queries = int(os.environ["CARRACING_ACT_PENDING"])
-    others = REPLICA_REQUESTS - PROBES - queries
-    return [Middleware(Front, meters=Meters(RaySink()), queries=queries, others=others)]
+    meters = Meters(RaySink([TURNED_AWAY]))
+    others = other_requests(queries)
+    return [Middleware(Front, meters=meters, queries=queries, others=others)]

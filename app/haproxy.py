@@ -25,6 +25,9 @@ _REST_OF_SECTION = r"\n(?:(?:[ \t#].*)?\n)*"
 _STATISTICS_PAGE = re.compile(rf"^listen stats{_REST_OF_SECTION}", re.MULTILINE)
 _METRICS_EVERYWHERE = re.compile(r"(?<=^frontend prometheus\n)( *bind) :", re.MULTILINE)
 _ERRORFILE = re.compile(r"^[ \t]*errorfile .*\n", re.MULTILINE)
+_TIMEOUT = re.compile(r"timeout [\w-]+ ")
+_NOWHERE = re.compile(r"(?<=^backend default_backend\n) *http-request return .*\n", re.MULTILINE)
+_DEFAULTS = re.compile(r"^defaults\n", re.MULTILINE)
 _FRONTEND = re.compile(r"^frontend http_frontend\n.*\n", re.MULTILINE)
 _ROUTE = re.compile(r"^ *use_backend (?P<backend>\S+) if (?P<asked>\S+)\n", re.MULTILINE)
 _SERVER = re.compile(r"^ *server (?P<name>\S+) (?P<address>\S+) .*?(?P<backup> backup)?$", re.M)
@@ -42,8 +45,11 @@ def adapt(configuration: str, rules: Mapping[str, Any]) -> str:
     text = _STATISTICS_PAGE.sub("", configuration)
     text = _METRICS_EVERYWHERE.sub(rf"\1 {rules['host']}:", text)
     text = _ERRORFILE.sub("", text)
-    text = re.sub(r"^defaults\n", rf"\g<0>{_lines(rules['defaults'])}", text, flags=re.M)
+    for name in filter(None, map(_TIMEOUT.match, rules["defaults"])):
+        text = re.sub(rf"^[ \t]*{name[0]}.*\n", "", text, flags=re.MULTILINE)
+    text = _DEFAULTS.sub(lambda found: found[0] + _lines(rules["defaults"]), text)
     text = _FRONTEND.sub(lambda found: found[0] + _lines(rules["frontend"]), text)
+    text = _NOWHERE.sub(lambda _: _lines([rules["nowhere"]]), text)
     for route in list(_ROUTE.finditer(text)):
         text = _bound(text, route, rules)
     return text
@@ -66,12 +72,13 @@ def _bound(text: str, route: re.Match[str], rules: Mapping[str, Any]) -> str:
     section = found[0]
     replicas = sum(server["backup"] is None for server in _SERVER.finditer(section)) or 1
     query, probe = f"{{ path {rules['query']} }}", f"{{ path_beg {rules['probes']} }}"
+    drive = f"{{ path {rules['drives']} }}"
     queries, probes = f"{name}-queries", f"{name}-probes"
     full = f"{{ be_conn({queries}) ge {replicas * rules['queries']} }}"
     crowded = f"{{ be_conn({name}) ge {replicas * rules['others']} }}"
     routing = [
         f"{rules['refusal']} if {asked} {query} {full}",
-        f"{rules['refusal']} if {asked} !{query} !{probe} {crowded}",
+        f"{rules['refusal']} if {asked} !{query} !{probe} !{drive} {crowded}",
         f"use_backend {queries} if {asked} {query}",
         f"use_backend {probes} if {asked} {probe}",
     ]

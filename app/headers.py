@@ -16,6 +16,8 @@ EVERYWHERE: Final = {
 }
 _SHARING: Final = "Cross-Origin-Resource-Policy"
 REQUEST_ID: Final = "X-Request-ID"
+PLAIN_ID: Final = "[A-Za-z0-9._:-]{1,128}"
+"""Of a caller's own request id, all of it: what is kept."""
 
 
 class AddHeaders:

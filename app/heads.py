@@ -13,9 +13,6 @@ ADDRESS_BYTES: Final = 8 * 1024
 HEADERS_BYTES: Final = 32 * 1024
 """Longest names and values of all headers together."""
 
-_REPEATED: Final = 128
-"""Characters of an address that its refusal repeats."""
-
 
 class RefuseLongHeads:
     """Refuses, with 414 or 431, an address or headers that no one needs.
@@ -37,7 +34,7 @@ class RefuseLongHeads:
             await self._app(scope, receive, send)
             return
         status, detail = fault
-        await problem_response(scope["path"][:_REPEATED], status, detail)(scope, receive, send)
+        await problem_response(scope["path"], status, detail)(scope, receive, send)
 
 
 def _fault(scope: Scope) -> tuple[int, str] | None:

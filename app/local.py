@@ -23,6 +23,7 @@ from typing import Annotated
 
 import tyro
 
+from app.limits import RENDERER_CPUS, REPLICA_CPUS
 from app.proxy import METRICS_PORT, SWITCH, NoHAProxyError, haproxy_environment
 from app.settings import PREFIX, Settings, SettingsError, load_settings
 from training.storage import Storage, StorageError
@@ -51,6 +52,11 @@ class LocalOptions:
     """Port to listen on."""
     metrics_port: int | None = None
     """Port where Ray shows metrics to Prometheus; else a free one."""
+    haproxy_metrics_port: int | None = None
+    """Port where HAProxy shows its own; else a free one."""
+    replicas: int = 1
+    """Processes that answer. A second one goes on where one dies, and answers more queries where
+    there are cores for it; each has its own drives."""
 
 
 class LocalError(Exception):
@@ -78,6 +84,13 @@ def check_address(host: str, port: int) -> None:
         raise LocalError(
             f"{host}:{port} cannot be listened on ({error.strerror}); choose another with --port"
         ) from error
+
+
+def check_replicas(replicas: int, cores: float) -> None:
+    """Make sure that Ray starts so many, and does not wait for more cores; raises LocalError."""
+    most = int((cores - RENDERER_CPUS) / REPLICA_CPUS)
+    if not 1 <= replicas <= most:
+        raise LocalError(f"--replicas is {replicas}; on {cores:g} cores it can be from 1 to {most}")
 
 
 def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
@@ -119,7 +132,7 @@ def serve_until_told(options: LocalOptions) -> None:
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 
-    from app.main import app
+    from app.main import make_app
 
     told = threading.Event()
 
@@ -137,7 +150,7 @@ def serve_until_told(options: LocalOptions) -> None:
     try:
         say("starting Ray and the service; this takes some seconds")
         if cluster == OWN:
-            environment |= choose_proxy(Path(proxy_files.name), options.host, settings.act_pending)
+            environment |= choose_proxy(Path(proxy_files.name), options, settings.act_pending)
         try:
             ray.init(
                 address=cluster,
@@ -149,6 +162,7 @@ def serve_until_told(options: LocalOptions) -> None:
         except ConnectionError as error:
             raise LocalError(f"there is no Ray at RAY_ADDRESS={cluster}: {error}") from error
         signal.signal(signal.SIGTERM, stop)
+        check_replicas(options.replicas, ray.cluster_resources()["CPU"])
         serve.start(
             http_options={"host": options.host, "port": options.port},
             logging_config={
@@ -158,7 +172,7 @@ def serve_until_told(options: LocalOptions) -> None:
             },
         )
         serve.run(
-            app,
+            make_app(options.replicas),
             name=_APPLICATION,
             route_prefix="/",
             logging_config={
@@ -201,18 +215,18 @@ def serve_until_told(options: LocalOptions) -> None:
     say("stopped")
 
 
-def choose_proxy(folder: Path, host: str, queries: int) -> dict[str, str]:
+def choose_proxy(folder: Path, options: LocalOptions, queries: int) -> dict[str, str]:
     """The variables that put HAProxy before the replicas; none where it cannot be or shall not.
 
     Args:
         folder: An empty folder for its files.
-        host: The address that the service listens on.
+        options: Where the service listens.
         queries: Queries that one replica holds at once.
     """
     if SWITCH in os.environ:
         return {}
     try:
-        return haproxy_environment(folder, host, queries)
+        return haproxy_environment(folder, options.host, queries, options.haproxy_metrics_port)
     except NoHAProxyError as error:
         say(f"HAProxy cannot stand before the replicas, Serve's own slower proxy does: {error}")
         return {}

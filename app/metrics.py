@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 if TYPE_CHECKING:
     # What stands before Serve counts as well, and needs no PyTorch for it.
     from app.policy_watcher import LoadedPolicy
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -210,11 +213,12 @@ class RaySink:
     What is counted is given once a second: a call to Ray costs a twentieth of a query.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measured: Iterable[Metric]) -> None:
+        """Give these; a name may be given by several at once."""
         from ray.serve import metrics
 
         self._instruments: dict[Metric, Any] = {}
-        for metric in METRICS:
+        for metric in measured:
             options: dict[str, Any] = {"description": metric.about, "tag_keys": metric.labels}
             if metric.kind == "histogram":
                 options["boundaries"] = list(metric.buckets)
@@ -244,9 +248,13 @@ class RaySink:
             time.sleep(_GIVE_S)
             with self._lock:
                 counted, self._counted = self._counted, {}
-            for (metric, values), value in counted.items():
-                tags = dict(zip(metric.labels, values, strict=True))
-                self._instruments[metric].inc(value, tags=tags)
+            try:
+                for (metric, values), value in counted.items():
+                    tags = dict(zip(metric.labels, values, strict=True))
+                    self._instruments[metric].inc(value, tags=tags)
+            except Exception:
+                # All later ones would be lost as well, and nobody would know.
+                logger.exception("measurements are lost")
 
 
 def serve_meters() -> Meters:
@@ -258,4 +266,4 @@ def serve_meters() -> Meters:
         serve.get_replica_context()
     except RayServeException:
         return Meters()
-    return Meters(RaySink())
+    return Meters(RaySink(METRICS))

@@ -53,6 +53,8 @@ TITLES: dict[Kind, str] = {
 
 
 _NAME_CHARACTERS: Final = 128
+_INSTANCE_CHARACTERS: Final = 128
+"""Of an address, that are repeated."""
 _LISTED: Final = 10
 """Faults of a request that its answer lists: an answer is not to outgrow its request."""
 
@@ -142,7 +144,7 @@ def problem_response(
         title=TITLES[kind] if kind else HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=path,
+        instance=path[:_INSTANCE_CHARACTERS],
         errors=list(errors),
     )
     return Response(

@@ -36,13 +36,16 @@ class NoHAProxyError(Exception):
     """HAProxy cannot run here; the message says why."""
 
 
-def haproxy_environment(folder: Path, host: str, queries: int) -> dict[str, str]:
+def haproxy_environment(
+    folder: Path, host: str, queries: int, metrics_port: int | None = None
+) -> dict[str, str]:
     """The variables that put HAProxy before the replicas of a Ray that is started with them.
 
     Args:
         folder: An empty folder for its files, with a short path, as sockets are among them.
         host: The address that the service listens on, and HAProxy's own metrics.
         queries: Queries that one replica holds at once (CARRACING_ACT_PENDING).
+        metrics_port: Where it shows its own metrics; else a free port.
 
     Raises:
         NoHAProxyError: It cannot run here.
@@ -69,12 +72,14 @@ def haproxy_environment(folder: Path, host: str, queries: int) -> dict[str, str]
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_MAXCONN": str(most_connections()),
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(HEAD_BYTES),
-        METRICS_PORT: str(_free_port()),
+        METRICS_PORT: str(metrics_port or _free_port()),
         # Serve would read a line of HAProxy's log for each request, in Python, to count it.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Serve's own proxy still waits behind HAProxy, for times without a replica. It would share
         # its usual port with another service's.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        # A drive on one that has been replaced goes on meanwhile.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(24 * 3600),
         # A busy machine may take longer than Serve's five seconds, and Serve gives up at the third.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
         # If it is killed, it is missed after three of these, not after half a minute.

@@ -1,6 +1,7 @@
 """What HAProxy answers itself, and when, as lines of its configuration.
 
-Each answer is a problem, as those of the application are (:mod:`app.problems`).
+Each answer is a problem, as those of the application are (:mod:`app.problems`); only to what it
+cannot read as a request, or what does not arrive, it answers 400 or 408 in words of its own.
 """
 
 from __future__ import annotations
@@ -9,32 +10,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.headers import EVERYWHERE, REQUEST_ID
-from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
+from app.headers import EVERYWHERE, PLAIN_ID, REQUEST_ID
+from app.limits import HEALTH, QUERY, RETRY_S, other_requests
 from app.problems import PROBLEM_JSON, TITLES
 
 HEAD_BYTES: Final = 64 * 1024
 """Longest head of a request that HAProxy takes in: what app.heads takes, and as much again, so that
 its refusals say what is too long."""
 
-_HEAD_S: Final = 15
-"""Seconds for the head of a request to arrive."""
-_PLAIN_ID: Final = "^[A-Za-z0-9._:-]{1,128}$"
-"""As in :mod:`app.front`."""
+_TIMES: Final = (
+    # Only of the head: a body's time is bounded where it is read.
+    "timeout http-request 15s",
+    "timeout connect 5s",
+    # Who neither sends the rest of a body nor reads an answer holds the place of another.
+    "timeout client 30s",
+    # Idle ones are of no use, and there may be only so many.
+    "timeout http-keep-alive 10s",
+    # Of drives. They have pings of their own.
+    "timeout tunnel 1h",
+)
 _BUSY: Final = f'"type":"urn:carracing:busy","title":"{TITLES["busy"]}","status":503'
-_LATER: Final = {"Retry-After": "2"}
+_LATER: Final = {"Retry-After": str(RETRY_S)}
 _UNREADABLE: Final = (
     "this cannot be read as a request of HTTP: a line of it breaks the rules, its head is longer "
     f"than {HEAD_BYTES // 1024} KiB, or its sender has hung up"
 )
-_SLOW: Final = f"the head of the request did not arrive within {_HEAD_S} s"
 _ENDED: Final = "the process that worked on this has ended or hangs; another takes its place"
+_NONE_READY: Final = "no replica is ready"
 _FRONTEND: Final = (
     # Of the request, for what is answered after it has been passed on.
-    "http-request set-var(txn.path) path,url_dec",
-    f"http-request set-header {REQUEST_ID} %[uuid] "
-    f"unless {{ req.hdr({REQUEST_ID}) -m reg {_PLAIN_ID} }}",
-    f"http-request set-var(txn.id) req.hdr({REQUEST_ID})",
+    "http-request set-var(txn.path) path,bytes(0,128),url_dec",
+    # The whole header, and the only one of its name.
+    f"http-request set-header {REQUEST_ID} %[uuid] unless "
+    f"{{ req.fhdr_cnt({REQUEST_ID}) eq 1 }} {{ req.fhdr({REQUEST_ID}) -m reg ^{PLAIN_ID}$ }}",
+    f"http-request set-var(txn.id) req.fhdr({REQUEST_ID})",
     # Who asks again gets an answer: for a caller these are all the same.
     "http-after-response set-status 503 if { status 502 504 }",
 )
@@ -56,8 +65,13 @@ class Rules:
     """Queries that may be with one replica; more are refused."""
     others: int
     """Other requests that may be with one replica, probes not counted."""
+    drives: str
+    """The path of drives. They are not counted here: the application closes a WebSocket with a code
+    that scripts see, and no more of them stay open than it takes."""
     refusal: str
     """The rule that refuses one, without its condition."""
+    nowhere: str
+    """The rule that answers as long as Serve names no replica."""
 
 
 def make_rules(queries: int) -> Rules:
@@ -69,27 +83,25 @@ def make_rules(queries: int) -> Rules:
     Args:
         queries: Queries that are let in at once (CARRACING_ACT_PENDING).
     """
-    others = REPLICA_REQUESTS - PROBES - queries
     again = _titled("Service Unavailable", 503)
     detail = "as many such requests as there is room for are under way already"
     return Rules(
         defaults=(
-            # Only of the head: a body's time is bounded where it is read.
-            f"timeout http-request {_HEAD_S}s",
-            "timeout connect 5s",
+            *_TIMES,
             _error(400, _titled("Bad Request", 400), _UNREADABLE),
-            _error(408, _titled("Request Timeout", 408), _SLOW),
             _error(500, _titled("Internal Server Error", 500), "something failed in HAProxy"),
             _error(502, again, _ENDED, _LATER),
-            _error(503, again, "no replica is ready", _LATER),
+            _error(503, again, _NONE_READY, _LATER),
             _error(504, again, _ENDED, _LATER),
         ),
         frontend=_FRONTEND,
         probes=HEALTH,
-        query="/act",
+        query=QUERY,
         queries=queries,
-        others=others,
+        others=other_requests(queries),
+        drives="/drive",
         refusal=f"http-request return {_answer(503, _BUSY, detail, _LATER)}",
+        nowhere=f"http-request return {_answer(503, again, _NONE_READY, _LATER)}",
     )
 
 

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.problems import ProblemError
 
 # Not more digits than any size has: no number in a header takes long to read.
 _ONE_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+
+_PART_BYTES: Final = 64 * 1024
+
+
+class InParts(Response):
+    """Sends its body in parts, each once the one before is on its way.
+
+    As one, all of it would be kept for a caller that does not read, who would no longer be counted
+    among those that the service has to do with.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Answer."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        for first in range(0, len(self.body), _PART_BYTES):
+            part = self.body[first : first + _PART_BYTES]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
 
 
 def answer_with(
@@ -40,7 +61,7 @@ def answer_with(
     same = request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
     asked = _read(given[0].strip(), size) if len(given) == 1 and same else None
     if asked is None:
-        return Response(content, headers=headers, media_type=media_type)
+        return InParts(content, headers=headers, media_type=media_type)
     if not asked:
         raise ProblemError(
             416,
@@ -50,7 +71,7 @@ def answer_with(
             headers={"Accept-Ranges": "bytes", "Content-Range": f"bytes */{size}"},
         )
     headers["Content-Range"] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
-    return Response(content[asked.start : asked.stop], 206, headers, media_type)
+    return InParts(content[asked.start : asked.stop], 206, headers, media_type)
 
 
 def _read(header: str, size: int) -> range | None:

@@ -124,6 +124,16 @@ async def test_a_plain_request_id_is_kept(
     assert proxy.header("x-request-id") == given
 
 
+async def test_the_only_id_is_looked_at_and_passed_on(
+    client: httpx.AsyncClient, proxy: Proxy
+) -> None:
+    twice = [(b"X-Request-ID", b"a"), (b"X-Request-ID", b"\xff")]
+    await client.get("/act", headers=twice)
+    assert len(proxy.header("x-request-id") or "") == 36
+    await client.get("/act", headers=[(b"X-Request-ID", b"a"), (b"X_Request_ID", b"\xff")])
+    assert (proxy.header("x-request-id"), proxy.header("x_request_id")) == ("a", None)
+
+
 @pytest.mark.parametrize("given", [None, b"", b"A" * 129, b"a b", b"<b>", b"caf\xe9", b"\xff"])
 async def test_any_other_is_replaced(
     client: httpx.AsyncClient, proxy: Proxy, given: bytes | None
@@ -138,9 +148,18 @@ async def test_any_other_is_replaced(
 
 
 async def test_callers_do_not_steer_serve(client: httpx.AsyncClient, proxy: Proxy) -> None:
-    names = ("x-request-disconnect-disabled", "x-request-timeout-seconds", "x-session-id")
-    await client.get("/gif", headers=dict.fromkeys(names, "?1") | {"accept": "x/y"})
-    assert [proxy.header(name) for name in names] == [None] * 3
+    names = [
+        "x-request-disconnect-disabled",
+        "x-request-timeout-seconds",
+        "x-session-id",
+        "x_session_id",
+        "serve_multiplexed_model_id",
+        "serve-multiplexed_model-id",
+    ]
+    steering = [(name.encode(), b"\xff") for name in names]
+    for path in ("/gif", f"{HEALTH}live", "/-/x"):
+        await client.get(path, headers=[*steering, (b"accept", b"x/y")])
+        assert [proxy.header(name) for name in names] == [None] * len(names)
     assert proxy.header("accept") == "x/y"
 
 
@@ -164,26 +183,27 @@ async def test_a_websocket_without_a_replica_is_closed(front: Front, proxy: Prox
 
 def test_serve_is_told_how_many_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARRACING_ACT_PENDING", "24")
-    monkeypatch.setattr("app.front.RaySink", FakeSink)
+    monkeypatch.setattr("app.front.RaySink", lambda _: FakeSink())
     (middleware,) = middlewares()
     room = {name: middleware.kwargs[name] for name in ("queries", "others")}
     assert room == {"queries": 24, "others": REPLICA_REQUESTS - PROBES - 24}
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [404, 429, 503])
 async def test_serves_own_refusals_are_problems(
     client: httpx.AsyncClient, proxy: Proxy, status: int
 ) -> None:
     proxy.response = PlainTextResponse("dropped", status, {"Retry-After": "7"})
     response = await client.get("/act")
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert (response.status_code, response.json()["type"]) == (status, "urn:carracing:busy")
+    told = 503 if status == 404 else status
+    assert (response.status_code, response.json()["type"]) == (told, "urn:carracing:busy")
     assert response.headers["Retry-After"] == "7"
     proxy.response = PlainTextResponse("dropped", status)
     assert (await client.get("/act")).headers["Retry-After"] == "2"
 
 
-@pytest.mark.parametrize("status", [404, 408, 500])
+@pytest.mark.parametrize("status", [408, 500])
 async def test_serves_own_errors_are_problems(
     client: httpx.AsyncClient, proxy: Proxy, status: int
 ) -> None:

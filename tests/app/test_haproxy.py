@@ -78,6 +78,21 @@ def test_nothing_but_the_service_and_its_metrics_listens(written_by_serve: Path)
     assert gone == {"listen stats"}
 
 
+def test_times_are_the_rules_and_given_once(written_by_serve: Path) -> None:
+    written = written_by_serve.read_text()
+    assert "timeout client 3600s" in written
+    changed = adapt(written, RULES)
+    for line in RULES["defaults"]:
+        if line.startswith("timeout "):
+            assert re.findall(rf"^ *({line.rpartition(' ')[0]} .*)$", changed, re.M) == [line]
+
+
+def test_without_a_route_it_says_that_nothing_is_ready(written_by_serve: Path) -> None:
+    changed = sections(adapt(written_by_serve.read_text(), RULES))["backend default_backend"]
+    assert changed.splitlines()[1:] == [f"    {RULES['nowhere']}"]
+    assert "status 503" in RULES["nowhere"]
+
+
 def test_a_section_is_taken_out_whole_however_it_is_written() -> None:
     around = "frontend other\n  bind :1\n{}backend last\n  log global\n"
     taken_out = "listen stats\n  bind :2\n\n# a word\n\tstats enable\n\n"

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from app.local import OWN, LocalError, check_address, choose_proxy, main, pass_on
+from app.local import (
+    OWN,
+    LocalError,
+    LocalOptions,
+    check_address,
+    check_replicas,
+    choose_proxy,
+    main,
+    pass_on,
+)
 from app.proxy import SWITCH, NoHAProxyError
 from app.settings import load_settings
 
@@ -102,16 +111,18 @@ def test_unsafe_settings_are_refused_in_words(
 def test_haproxy_stands_before_the_replicas_where_it_can(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def cannot(_folder: Path, _host: str, _queries: int) -> dict[str, str]:
+    def cannot(*_of: object) -> dict[str, str]:
         raise NoHAProxyError("there is no such binary")
 
     monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setattr("app.local.haproxy_environment", lambda *of: {"OF": repr(of)})
-    assert choose_proxy(tmp_path, "localhost", 64) == {"OF": repr((tmp_path, "localhost", 64))}
+    options = LocalOptions(host="localhost", haproxy_metrics_port=9101)
+    told = repr((tmp_path, "localhost", 64, 9101))
+    assert choose_proxy(tmp_path, options, 64) == {"OF": told}
     assert capsys.readouterr().out == ""
 
     monkeypatch.setattr("app.local.haproxy_environment", cannot)
-    assert choose_proxy(tmp_path, "localhost", 64) == {}
+    assert choose_proxy(tmp_path, options, 64) == {}
     assert "there is no such binary" in capsys.readouterr().out
 
 
@@ -120,4 +131,15 @@ def test_who_has_chosen_a_proxy_keeps_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
 ) -> None:
     monkeypatch.setenv(SWITCH, value)
-    assert choose_proxy(tmp_path, "localhost", 64) == {}
+    assert choose_proxy(tmp_path, LocalOptions(), 64) == {}
+
+
+@pytest.mark.parametrize("replicas", [-1, 0, 4])
+def test_more_replicas_than_there_is_room_for_are_refused(replicas: int) -> None:
+    with pytest.raises(LocalError, match=f"--replicas is {replicas}; on 2 cores .* from 1 to 3"):
+        check_replicas(replicas, 2)
+
+
+def test_on_one_core_there_is_room_for_one() -> None:
+    check_replicas(1, 1)
+    check_replicas(3, 2)

@@ -10,8 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -45,6 +44,10 @@ backend app
 """
 
 
+class CrowdedServer(ThreadingHTTPServer):
+    request_queue_size = 1000
+
+
 class Replica:
     """Answers ``ok`` once its gate is open, and nothing at all to ``/gone``."""
 
@@ -70,7 +73,7 @@ class Replica:
             def log_message(self, *_of: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = CrowdedServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -98,7 +101,7 @@ def address(replica: Replica, tmp_path_factory: pytest.TempPathFactory) -> Itera
     written = folder / "haproxy.cfg"
     written.write_text(
         _CONFIGURATION.format(
-            bufsize=HEAD_BYTES, server_s=2, port=port, replica=replica.server.server_address[1]
+            bufsize=HEAD_BYTES, server_s=8, port=port, replica=replica.server.server_address[1]
         )
     )
     rules = folder / "rules.json"
@@ -122,10 +125,33 @@ def _answers(url: str) -> bool:
         return False
 
 
+def connected(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+@contextmanager
+def held(url: str, path: str, number: int, replica: Replica) -> Iterator[list[socket.socket]]:
+    """Connections whose requests are with the replica, and wait there for its gate."""
+    replica.gate.clear()
+    seen = len(replica.ids) + number
+    try:
+        with ExitStack() as closing:
+            connections = [closing.enter_context(connected(url)) for _ in range(number)]
+            for connection in connections:
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            deadline = time.monotonic() + 60
+            while len(replica.ids) < seen:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield connections
+    finally:
+        replica.gate.set()
+
+
 def talk(url: str, request: bytes, *, path: str = "/", hang_up: bool = False) -> httpx.Response:
     """What is answered to bytes that no HTTP client would send."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with connected(url) as connection:
         connection.sendall(request)
         if hang_up:
             connection.shutdown(socket.SHUT_WR)
@@ -154,6 +180,18 @@ def test_what_is_no_request_is_refused_and_cut_off(address: str, request_: bytes
     assert talk(address, request_).status_code == 400
 
 
+def test_a_long_path_is_repeated_in_part(address: str) -> None:
+    answer = httpx.get(f"{address}/gone/{'a' * 30_000}")
+    assert len(is_problem(answer, 503)["instance"]) == 128
+
+
+def test_drives_are_left_to_the_application(address: str, replica: Replica) -> None:
+    with held(address, "/drive", OTHERS + 1, replica) as drives:
+        assert httpx.get(f"{address}/policy").status_code == 503
+        replica.gate.set()
+        assert {drive.recv(12)[-3:] for drive in drives} == {b"200"}
+
+
 def test_who_hangs_up_halfway_gets_a_problem_or_the_answer(address: str) -> None:
     answer = talk(address, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", hang_up=True)
     if answer.status_code != 200:
@@ -161,10 +199,8 @@ def test_who_hangs_up_halfway_gets_a_problem_or_the_answer(address: str) -> None
 
 
 def test_a_crowd_is_refused_by_kind_and_probes_never(address: str, replica: Replica) -> None:
-    replica.gate.clear()
-    with ThreadPoolExecutor(QUERIES) as pool:
-        inside = [pool.submit(httpx.get, f"{address}/act", timeout=60) for _ in range(QUERIES)]
-        refused = _first(lambda: httpx.get(f"{address}/act", timeout=1.5), status=503)
+    with held(address, "/act", QUERIES, replica) as queries:
+        refused = httpx.get(f"{address}/act")
         problem = is_problem(refused, 503, "busy")
         assert problem["title"] == TITLES["busy"]
         assert problem["instance"] == "/act"
@@ -172,23 +208,8 @@ def test_a_crowd_is_refused_by_kind_and_probes_never(address: str, replica: Repl
         assert httpx.get(f"{address}{HEALTH}live").status_code == 200
         replica.gate.set()
         assert httpx.get(f"{address}/policy").status_code == 200
-        assert [each.result().status_code for each in inside] == [200] * QUERIES
+        assert {query.recv(12)[-3:] for query in queries} == {b"200"}
     assert httpx.get(f"{address}/act").status_code == 200
-
-
-def _first(ask: object, status: int) -> httpx.Response:
-    """The first answer with a status, as those that are let in first take their time."""
-    assert callable(ask)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            answer = ask()
-        except httpx.TimeoutException:
-            continue
-        assert isinstance(answer, httpx.Response)
-        if answer.status_code == status:
-            return answer
-    raise AssertionError(f"no {status}")
 
 
 @pytest.mark.parametrize("path", ['/gone/"quoted"', "/gone/%22", "/gone/a\\b", "/gone/%c3%bc"])
@@ -216,6 +237,13 @@ def test_a_plain_request_id_is_kept(address: str, replica: Replica, given: str) 
     answer = httpx.get(f"{address}/gone", headers={"X-Request-ID": given})
     assert answer.headers["X-Request-ID"] == given
     assert replica.ids[-1] == given
+
+
+def test_the_only_id_is_looked_at(address: str, replica: Replica) -> None:
+    for given in ([("X-Request-ID", "a"), ("X-Request-ID", "b")], [("X-Request-ID", "a, b c")]):
+        answer = httpx.get(f"{address}/gone", headers=given)
+        assert answer.headers["X-Request-ID"] == replica.ids[-1]
+        assert len(answer.headers["X-Request-ID"]) == 36
 
 
 @pytest.mark.parametrize("given", ["", "a b", "A" * 129, "<b>"])

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from app.problems import ProblemApi
-from app.ranges import answer_with
+from app.ranges import InParts, answer_with
 from tests.app.conftest import is_problem
 
 pytestmark = pytest.mark.anyio
@@ -134,3 +136,28 @@ async def test_head_tells_the_size_of_the_whole(client: httpx.AsyncClient, asked
     assert response.headers["Content-Type"] == "image/gif"
     assert response.headers["Accept-Ranges"] == "bytes"
     assert "Content-Range" not in response.headers
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 200_000])
+async def test_a_part_is_sent_once_the_one_before_is_on_its_way(size: int) -> None:
+    body = bytes(range(250)) * (size // 250) + bytes(size % 250)
+    unread = asyncio.Event()
+
+    async def nothing() -> Message:
+        raise AssertionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 3:
+            await unread.wait()
+
+    answer = asyncio.create_task(InParts(body)({"type": "http"}, nothing, send))
+    await asyncio.sleep(0.01)
+    assert len(sent) <= 3
+    unread.set()
+    await answer
+    assert sent[0]["type"] == "http.response.start"
+    assert b"".join(each.get("body", b"") for each in sent[1:]) == body
+    assert [each.get("more_body", False) for each in sent[1:]] == [True] * (len(sent) - 2) + [False]
