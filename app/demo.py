@@ -112,7 +112,8 @@ def demo(options: DemoOptions) -> int:
     )
     serve = Part(
         "serve",
-        ["app.local", "--host", options.host, "--port", str(options.port)],
+        # Training has to share the cores.
+        ["app.local", "--host", options.host, "--port", str(options.port), "--replicas", "1"],
         environment,
     )
     train = Part("train", training_command(options), environment)

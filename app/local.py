@@ -54,9 +54,9 @@ class LocalOptions:
     """Port where Ray shows metrics to Prometheus; else a free one."""
     haproxy_metrics_port: int | None = None
     """Port where HAProxy shows its own; else a free one."""
-    replicas: int = 1
-    """Processes that answer. A second one goes on where one dies, and answers more queries where
-    there are cores for it; each has its own drives."""
+    replicas: int | None = None
+    """Processes that answer, so that one goes on where another dies; else two where there are two
+    cores, and one on a cluster that is shared."""
 
 
 class LocalError(Exception):
@@ -86,11 +86,18 @@ def check_address(host: str, port: int) -> None:
         ) from error
 
 
-def check_replicas(replicas: int, cores: float) -> None:
-    """Make sure that Ray starts so many, and does not wait for more cores; raises LocalError."""
+def choose_replicas(asked: int | None, cores: float) -> int:
+    """How many processes are to answer on this machine.
+
+    Raises:
+        LocalError: Ray would wait for more cores than there are.
+    """
+    if asked is None:
+        return min(2, max(1, int(cores)))
     most = int((cores - RENDERER_CPUS) / REPLICA_CPUS)
-    if not 1 <= replicas <= most:
-        raise LocalError(f"--replicas is {replicas}; on {cores:g} cores it can be from 1 to {most}")
+    if not 1 <= asked <= most:
+        raise LocalError(f"--replicas is {asked}; on {cores:g} cores it can be from 1 to {most}")
+    return asked
 
 
 def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
@@ -162,7 +169,9 @@ def serve_until_told(options: LocalOptions) -> None:
         except ConnectionError as error:
             raise LocalError(f"there is no Ray at RAY_ADDRESS={cluster}: {error}") from error
         signal.signal(signal.SIGTERM, stop)
-        check_replicas(options.replicas, ray.cluster_resources()["CPU"])
+        replicas = options.replicas or 1
+        if cluster == OWN:
+            replicas = choose_replicas(options.replicas, ray.cluster_resources()["CPU"])
         serve.start(
             http_options={"host": options.host, "port": options.port},
             logging_config={
@@ -172,7 +181,7 @@ def serve_until_told(options: LocalOptions) -> None:
             },
         )
         serve.run(
-            make_app(options.replicas),
+            make_app(replicas),
             name=_APPLICATION,
             route_prefix="/",
             logging_config={

@@ -109,7 +109,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def run_service(folder: Path, **variables: str) -> Iterator[Running]:
+def run_service(folder: Path, *, replicas: int = 1, **variables: str) -> Iterator[Running]:
     """Start it in an empty folder with these variables of the environment, and end it as Ctrl-C.
 
     It has to end well, without a traceback in its lines, and without a process left.
@@ -129,7 +129,7 @@ def run_service(folder: Path, **variables: str) -> Iterator[Running]:
     environment |= variables
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.local", "--port", str(port)],
+            [sys.executable, "-m", "app.local", "--port", str(port), "--replicas", str(replicas)],
             cwd=ROOT,
             env=environment,
             stdout=output,

@@ -12,8 +12,8 @@ from app.local import (
     LocalError,
     LocalOptions,
     check_address,
-    check_replicas,
     choose_proxy,
+    choose_replicas,
     main,
     pass_on,
 )
@@ -137,9 +137,9 @@ def test_who_has_chosen_a_proxy_keeps_it(
 @pytest.mark.parametrize("replicas", [-1, 0, 4])
 def test_more_replicas_than_there_is_room_for_are_refused(replicas: int) -> None:
     with pytest.raises(LocalError, match=f"--replicas is {replicas}; on 2 cores .* from 1 to 3"):
-        check_replicas(replicas, 2)
+        choose_replicas(replicas, 2)
 
 
-def test_on_one_core_there_is_room_for_one() -> None:
-    check_replicas(1, 1)
-    check_replicas(3, 2)
+def test_there_are_two_replicas_where_there_is_room() -> None:
+    assert [choose_replicas(None, cores) for cores in (1.0, 2.0, 16.0)] == [1, 2, 2]
+    assert [choose_replicas(asked, 2.0) for asked in (1, 3)] == [1, 3]
