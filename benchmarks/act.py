@@ -25,7 +25,7 @@ from app.proxy import SWITCH
 from benchmarks.load import Order, Result, measure
 from benchmarks.network import forward_ms
 from benchmarks.peers import PeersError
-from benchmarks.processes import processor_seconds
+from benchmarks.processes import processor_seconds, usage
 from benchmarks.running import NPY, OURS, Running, Server, ServerError, running, to_npy
 
 SERVERS: Final = {
@@ -98,11 +98,11 @@ def observation_body() -> bytes:
 
 def ask(server: Running, body: bytes, clients: int, seconds: float) -> Measured:
     """Have it asked; raises ServerError where nothing is answered in time."""
-    before = processor_seconds(server.pid)
+    before = usage(server.pid)
     result = measure(
         Order(server.port, "/act", NPY, base64.b64encode(body).decode(), clients, seconds)
     )
-    spent = processor_seconds(server.pid) - before
+    spent = processor_seconds(before, usage(server.pid))
     if not result.answered:
         raise ServerError(f"of {clients} clients none was answered within {seconds:g} s")
     return Measured(result, 1000 * spent / result.answered)
