@@ -79,6 +79,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def inherited() -> dict[str, str]:
+    """The variables that a server has of whoever measures it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
+
+
 @contextmanager
 def running(server: Server, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Start a server, wait until it acts, and end it afterwards.
@@ -92,7 +97,6 @@ def running(server: Server, environment: Mapping[str, str] | None = None) -> Ite
         PeersError: Its environment could not be installed.
     """
     python, port = server.python(), free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
     with (
         _ends_when_told(),
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
@@ -102,7 +106,7 @@ def running(server: Server, environment: Mapping[str, str] | None = None) -> Ite
         process = subprocess.Popen(  # noqa: S603
             [python, "-m", server.module, *server.arguments, str(port)],
             cwd=_ROOT,
-            env=inherited
+            env=inherited()
             | _ONE_THREAD
             | {"CARRACING_STORAGE": str(store), "PYTHONPATH": str(_ROOT)}
             | dict(server.environment)
