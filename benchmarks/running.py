@@ -31,6 +31,8 @@ _ONE_THREAD: Final = dict.fromkeys(
 _OTHERS: Final = ("CARRACING_", "ANYSCALE_", "RAY_ADDRESS")
 """How variables begin that would have another service measured."""
 NPY: Final = "application/x-npy"
+SMALL_CACHE: Final = {"CARRACING_FILM_CACHE_BYTES": f"{16 << 20}"}
+"""For a service whose memory is watched: soon full, so that what grows later is not the films."""
 
 
 class ServerError(Exception):
