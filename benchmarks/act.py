@@ -3,10 +3,12 @@
     python -m benchmarks.act
     python -m benchmarks.act --rounds 1 --seconds 1 --contenders ours fastapi     a quick look
 
-Every contender serves the bundled policy with one thread for each decision. In each round each is
-started, warmed up, asked and ended, so that nobody waits in the background of another; the clients
-run in a process of their own on the same cores. LitServe and BentoML are installed into
-`.venv-serving-peers`.
+Every contender serves the bundled policy with one thread for each decision, and decides on so many
+observations at once: this service on two, in two replicas on two each; FastAPI on as many as
+clients ask, up to 40, as its pool of threads is by itself; LitServe on one in each worker; BentoML
+on two. In each round each is started, warmed up, asked and ended, so that nobody waits in the
+background of another, and each round begins with another one; the clients run in a process of their
+own on the same cores. LitServe and BentoML are installed into `.venv-serving-peers`.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ from app.proxy import SWITCH
 from benchmarks.load import Order, Result, measure
 from benchmarks.network import forward_ms
 from benchmarks.peers import PeersError
-from benchmarks.processes import processor_seconds
+from benchmarks.processes import processor_seconds, usage
 from benchmarks.running import NPY, OURS, Running, Server, ServerError, running, to_npy
 
+_LITSERVE: Final = "benchmarks.servers.with_litserve"
 SERVERS: Final = {
     "ours": OURS,
+    "ours-2": Server("this service, two replicas", OURS.module, ("--replicas", "2", "--port")),
     "serve-proxy": Server(
         "this service behind Serve's own proxy",
         OURS.module,
@@ -37,7 +41,8 @@ SERVERS: Final = {
         environment={SWITCH: "0"},
     ),
     "fastapi": Server("FastAPI + uvicorn", "benchmarks.servers.with_fastapi"),
-    "litserve": Server("LitServe", "benchmarks.servers.with_litserve", peer=True),
+    "litserve": Server("LitServe", _LITSERVE, ("1",), peer=True),
+    "litserve-2": Server("LitServe, two workers", _LITSERVE, ("2",), peer=True),
     "bentoml": Server("BentoML", "benchmarks.servers.with_bentoml", peer=True),
 }
 _WARM_UP_S: Final = 1.0
@@ -98,14 +103,20 @@ def observation_body() -> bytes:
 
 def ask(server: Running, body: bytes, clients: int, seconds: float) -> Measured:
     """Have it asked; raises ServerError where nothing is answered in time."""
-    before = processor_seconds(server.pid)
+    before = usage(server.pid)
     result = measure(
         Order(server.port, "/act", NPY, base64.b64encode(body).decode(), clients, seconds)
     )
-    spent = processor_seconds(server.pid) - before
+    spent = processor_seconds(before, usage(server.pid))
     if not result.answered:
         raise ServerError(f"of {clients} clients none was answered within {seconds:g} s")
     return Measured(result, 1000 * spent / result.answered)
+
+
+def turned(contenders: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """The contenders in the order of a round, counted from 0."""
+    first = number % len(contenders)
+    return contenders[first:] + contenders[:first]
 
 
 def measure_all(options: Options) -> Measurements:
@@ -114,7 +125,7 @@ def measure_all(options: Options) -> Measurements:
     measured = Measurements()
     for number in range(options.rounds):
         measured.network_ms.append(forward_ms(1, min(2.0, options.seconds)))
-        for name in options.contenders:
+        for name in turned(options.contenders, number):
             if name in measured.failures:
                 continue
             print(f"round {number + 1}: {SERVERS[name].title}", flush=True)
@@ -134,7 +145,7 @@ def table(options: Options, measured: Measurements) -> str:
     first = options.contenders[0]
     lines = [
         f"| server | clients | requests/s (lowest–highest) | p50, ms | p99, ms | processor, ms | "
-        f"of the bare network | {SERVERS[first].title} is | failed |",
+        f"of one core's bare network | {SERVERS[first].title} is | failed |",
         "|---" * 9 + "|",
     ]
     faults = [f"{SERVERS[name].title}: {why}" for name, why in measured.failures.items()]

@@ -2,7 +2,9 @@
 
     python -m benchmarks.cold_start
 
-Starts the service on this machine a few times and asks /health/ready until it says 200. What the
+Starts the service on this machine a few times and asks /health/ready until it says 200: that ends
+the time, with a policy loaded and warm, and no query asked yet. Files are in the system's cache, at
+the latest after the first start; on a machine that has read none of them it takes longer. What the
 command does is timed in its own process. What a replica does is timed in a process without Ray: the
 replicas' part of the command's time holds it, besides what Ray takes for a process.
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from typing import Any, Final
 
 import tyro
 
-from benchmarks.running import free_port
+from benchmarks.running import free_port, inherited
 
 _ROOT: Final = Path(__file__).parent.parent
 _UP_S: Final = 300.0
@@ -99,7 +100,7 @@ def _run(part: str, store: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", f"from benchmarks.cold_start import {part}; {part}()", *arguments],
         cwd=_ROOT,
-        env=os.environ | {"CARRACING_STORAGE": store, "RAY_ADDRESS": ""},
+        env=inherited() | {"CARRACING_STORAGE": store},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

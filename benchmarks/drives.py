@@ -25,7 +25,7 @@ from websockets.asyncio.client import connect
 
 from benchmarks.load import quantile
 from benchmarks.network import forward_ms
-from benchmarks.processes import processor_seconds
+from benchmarks.processes import processor_seconds, usage
 from benchmarks.running import OURS, Running, running
 
 Kind = Literal["prepared", "raw"]
@@ -115,9 +115,9 @@ def measure_all(
         for _ in range(options.rounds):
             for connections in options.connections:
                 for kind in _SHAPES:
-                    before = processor_seconds(server.pid)
+                    before = usage(server.pid)
                     trips = clients.apply(measure, (url, kind, connections, options.seconds))
-                    spent = processor_seconds(server.pid) - before
+                    spent = processor_seconds(before, usage(server.pid))
                     count = max(1.0, trips.rate * options.seconds)
                     rounds.setdefault((kind, connections), []).append((trips, 1000 * spent / count))
     return rounds

@@ -85,10 +85,7 @@ def train(options: Options, recipe: str, iterations: int, *extra: str) -> None:
 
 def main() -> None:
     """Run the command line."""
-    try:
-        options = tyro.cli(Options, description=__doc__)
-    except ValueError as error:
-        raise SystemExit(f"python -m benchmarks.gpu: {error}") from error
+    options = tyro.cli(Options, description=__doc__)
     train(
         options,
         "swift",

@@ -4,8 +4,9 @@
     python -m benchmarks.overload --clients 240 --seconds 3     a quick look
 
 Clients that never wait act, order films and curves, no two of them the same, while a probe looks at
-health: a tenth of what the service takes at once, all of it, ten times as many. Then: what acting
-takes alone, and while films are rendered and wait.
+health: a tenth of what the service takes at once, all of it, ten times as many, of each kind as the
+places for it are. Then: what acting takes alone, and while films are rendered and wait. The clients
+run in this process, on the same cores.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import asyncio
 import resource
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from itertools import count, cycle, islice
+from itertools import count
 from typing import Final, Literal
 
 import numpy as np
@@ -26,25 +27,38 @@ import uvloop
 
 from app.bundled import read_bundled
 from app.limits import PROBES, REPLICA_REQUESTS
+from app.settings import MIB, Settings
 from benchmarks.load import Answer, client, post, quantile
 from benchmarks.processes import usage
 from benchmarks.running import NPY, OURS, Running, running, to_npy
 
 Kind = Literal["act", "film", "curve", "health"]
 
-_ROOM: Final = REPLICA_REQUESTS - PROBES
-_MIX: Final[tuple[Kind, ...]] = ("act",) * 7 + ("film",) * 2 + ("curve",)
-"""What of ten clients each asks for."""
+
+def _default(setting: str) -> int:
+    """What the service is started with."""
+    return int(Settings.model_fields[setting].default)
+
+
+_QUERIES: Final = _default("act_pending")
+_OTHERS: Final = REPLICA_REQUESTS - PROBES - _QUERIES
+_RENDERED: Final = _default("film_pending")
+_FILMS: Final = 1 + _default("film_max_waiting")
+_PLACES: Final[tuple[Kind, ...]] = (
+    *("act",) * _QUERIES,
+    *("film",) * _FILMS,
+    *("curve",) * (_RENDERED - _FILMS),
+)
+"""Every place for a request of these kinds. Of those for others, drives and lists have the rest."""
 _ACTING: Final = 8
 _FILMING: Final = 8
-_MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Options:
     """How hard, and how long."""
 
-    clients: tuple[int, ...] = (_ROOM // 10, _ROOM, 10 * _ROOM)
+    clients: tuple[int, ...] = (len(_PLACES) // 10, len(_PLACES), 10 * len(_PLACES))
     """Clients of each round."""
     seconds: float = 20.0
     """Length of a round."""
@@ -67,6 +81,8 @@ class Round:
     """All others, by status; 0 is a connection that broke."""
     peak: int = 0
     """MiB that the service's processes held at most, what they share counted for each."""
+    own_s: float = 0.0
+    """Processor time that the clients themselves took."""
 
     def note(self, kind: Kind, answer: Answer) -> None:
         """One more answer."""
@@ -76,6 +92,12 @@ class Round:
             self.refused[kind] += 1
         else:
             self.failed[kind, answer.status] += 1
+
+    @property
+    def own_ms(self) -> float:
+        """Processor time of the clients for a request."""
+        answers = sum(map(len, self.answered.values()))
+        return 1000 * self.own_s / max(1, answers + self.refused.total() + self.failed.total())
 
     def seconds(self, kind: Kind) -> str:
         """p50 and p99 of a kind's answers."""
@@ -112,14 +134,25 @@ def _requests(kind: Kind, numbers: Iterator[int], end: float) -> Iterator[bytes]
         yield _request(kind, next(numbers))
 
 
+def kinds(clients: int) -> list[Kind]:
+    """What each of so many clients asks for: of each kind as many as its share of the places."""
+    return [_PLACES[(2 * n + 1) * len(_PLACES) // (2 * clients)] for n in range(clients)]
+
+
+def _by_kind(numbers: Mapping[Kind, int]) -> str:
+    """All but the probes."""
+    each = (f"{n:,} × {kind}" for kind, n in sorted(numbers.items()) if n and kind != "health")
+    return ", ".join(each) or "0"
+
+
 def _memory(server: Running) -> int:
-    return sum(each.resident for each in usage(server.pid).values()) // _MIB
+    return sum(each.resident for each in usage(server.pid).values()) // MIB
 
 
-async def ask(server: Running, kinds: list[Kind], seconds: float, numbers: Iterator[int]) -> Round:
-    """Let a client of each kind ask again as soon as it is answered, and a probe beside them."""
+async def ask(server: Running, asked: list[Kind], seconds: float, numbers: Iterator[int]) -> Round:
+    """Let a client for each of these ask again as soon as it is answered, and a probe beside."""
     found = Round()
-    end = time.perf_counter() + seconds
+    own, end = time.thread_time(), time.perf_counter() + seconds
 
     async def look_at_memory() -> None:
         while time.perf_counter() < end:
@@ -128,31 +161,36 @@ async def ask(server: Running, kinds: list[Kind], seconds: float, numbers: Itera
 
     async with asyncio.TaskGroup() as group:
         group.create_task(look_at_memory())
-        for kind in (*kinds, "health"):
+        for kind in (*asked, "health"):
             pause_s = 0.1 if kind == "health" else 0.0
             requests = _requests(kind, numbers, end)
             group.create_task(client(server.port, requests, partial(found.note, kind), pause_s))
+    found.own_s = time.thread_time() - own
     return found
 
 
 async def flood(server: Running, options: Options) -> None:
     """Print a row for each number of clients."""
     numbers = count(1)
-    print(f"{_ROOM} requests are let in at once; seconds are p50 / p99 of answers of status 200\n")
-    print("| clients | 200 | 503 or 429 with Retry-After | other ", end="")
-    print("| act, s | film, s | health 200 | health, s | MiB before, at most |")
-    print("|---" * 9 + "|")
+    print(
+        f"{_QUERIES} queries and {_OTHERS} other requests are let in at once; of the others "
+        f"{_RENDERED} wait for films and curves, {_FILMS} of them for different films\n"
+        "seconds are p50 / p99 of answers of status 200; own is the clients' processor time for a "
+        "request\n"
+    )
+    print("| clients | 200 | 503 or 429 with Retry-After | other | act, s | film, s ", end="")
+    print("| health 200 | health, s | own, ms | MiB before, at most |")
+    print("|---" * 10 + "|")
     for clients in options.clients:
         before = _memory(server)
-        kinds = list(islice(cycle(_MIX), clients))
-        found = await ask(server, kinds, options.seconds, numbers)
+        found = await ask(server, kinds(clients), options.seconds, numbers)
         healthy = len(found.answered["health"])
         unhealthy = found.refused["health"] + sum(
             times for (kind, _), times in found.failed.items() if kind == "health"
         )
         cells = (
-            f"{sum(map(len, found.answered.values())) - healthy:,}",
-            f"{found.refused.total() - found.refused['health']:,}",
+            _by_kind({kind: len(taken) for kind, taken in found.answered.items()}),
+            _by_kind(found.refused),
             ", ".join(
                 f"{times} × {kind} {status}" for (kind, status), times in found.failed.items()
             )
@@ -161,6 +199,7 @@ async def flood(server: Running, options: Options) -> None:
             found.seconds("film"),
             f"{healthy} of {healthy + unhealthy}",
             found.seconds("health"),
+            f"{found.own_ms:.3f}",
             f"{before:,}, {found.peak:,}",
         )
         print(f"| {clients:,} | " + " | ".join(cells) + " |", flush=True)
@@ -171,12 +210,14 @@ async def starve(server: Running, options: Options) -> None:
     numbers = count(1_000_000)
     acting: list[Kind] = ["act"] * _ACTING
     filming: list[Kind] = ["film"] * _FILMING
-    print(f"\n| {_ACTING} clients act | requests/s | p50 / p99, s | films |\n|---|---|---|---|")
-    for title, kinds in (("alone", acting), (f"{_FILMING} order films", acting + filming)):
-        found = await ask(server, kinds, options.seconds, numbers)
+    print(f"\n| {_ACTING} clients act | requests/s | p50 / p99, s | own, ms | films |")
+    print("|---" * 5 + "|")
+    for title, asked in (("alone", acting), (f"{_FILMING} order films", acting + filming)):
+        found = await ask(server, asked, options.seconds, numbers)
         rate = len(found.answered["act"]) / options.seconds
         films = len(found.answered["film"])
-        print(f"| {title} | {rate:.0f} | {found.seconds('act')} | {films} |", flush=True)
+        cells = f"{rate:.0f} | {found.seconds('act')} | {found.own_ms:.3f} | {films}"
+        print(f"| {title} | {cells} |", flush=True)
 
 
 def main() -> None:

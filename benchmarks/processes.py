@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,9 +35,12 @@ def usage(root: int) -> dict[int, Usage]:
     return {pid: known[pid][1] for pid in family if pid in known}
 
 
-def processor_seconds(root: int) -> float:
-    """Processor time of all of them that are still alive."""
-    return sum(each.seconds for each in usage(root).values())
+def processor_seconds(before: Mapping[int, Usage], after: Mapping[int, Usage]) -> float:
+    """Processor time between two moments, of the processes that are alive at the later one."""
+    return sum(
+        found.seconds - (before[pid].seconds if pid in before else 0.0)
+        for pid, found in after.items()
+    )
 
 
 def _read(folder: Path) -> tuple[int, Usage] | None:

@@ -31,6 +31,8 @@ _ONE_THREAD: Final = dict.fromkeys(
 _OTHERS: Final = ("CARRACING_", "ANYSCALE_", "RAY_ADDRESS")
 """How variables begin that would have another service measured."""
 NPY: Final = "application/x-npy"
+SMALL_CACHE: Final = {"CARRACING_FILM_CACHE_BYTES": f"{16 << 20}"}
+"""For a service whose memory is watched: soon full, so that what grows later is not the films."""
 
 
 class ServerError(Exception):
@@ -79,6 +81,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def inherited() -> dict[str, str]:
+    """The variables that a server has of whoever measures it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
+
+
 @contextmanager
 def running(server: Server, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Start a server, wait until it acts, and end it afterwards.
@@ -92,7 +99,6 @@ def running(server: Server, environment: Mapping[str, str] | None = None) -> Ite
         PeersError: Its environment could not be installed.
     """
     python, port = server.python(), free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
     with (
         _ends_when_told(),
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
@@ -102,7 +108,7 @@ def running(server: Server, environment: Mapping[str, str] | None = None) -> Ite
         process = subprocess.Popen(  # noqa: S603
             [python, "-m", server.module, *server.arguments, str(port)],
             cwd=_ROOT,
-            env=inherited
+            env=inherited()
             | _ONE_THREAD
             | {"CARRACING_STORAGE": str(store), "PYTHONPATH": str(_ROOT)}
             | dict(server.environment)

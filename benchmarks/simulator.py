@@ -47,10 +47,7 @@ class Options:
 
 def main(arguments: list[str]) -> None:
     """Run the command line."""
-    try:
-        options = tyro.cli(Options, args=arguments, prog="python -m benchmarks.simulator")
-    except ValueError as error:
-        raise SystemExit(f"python -m benchmarks.simulator: {error}") from error
+    options = tyro.cli(Options, args=arguments, prog="python -m benchmarks.simulator")
     cv2.setNumThreads(1)
     if options.pixels:
         pixels.report(options.decisions)

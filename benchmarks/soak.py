@@ -4,7 +4,8 @@
     python -m benchmarks.soak --minutes 1 --sample-s 2     a quick look
 
 Clients act, order films and curves, list policies and drive in both modes, while policies are
-published. Prints how memory and open files of the service's processes went, and what failed.
+published. Prints how memory and open files of the service's processes went, and what failed. The
+service keeps few films, so that its cache is full before growth is looked at.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import json
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count, repeat
 from typing import Final
 
 import httpx
@@ -30,7 +31,7 @@ from app.bundled import read_bundled_progress
 from benchmarks.growth import Sample, growth
 from benchmarks.load import Answer, client, post
 from benchmarks.processes import usage
-from benchmarks.running import NPY, OURS, Running, running, to_npy
+from benchmarks.running import NPY, OURS, SMALL_CACHE, Running, running, to_npy
 from benchmarks.variants import RUN, variant
 from training.store import PolicyStore, progress_file
 
@@ -75,6 +76,11 @@ class Tally:
         self.asked[kind] += 1
         if fault:
             self.failed[kind, fault] += 1
+
+
+def twice_each() -> Iterator[int]:
+    """1, 1, 2, 2, …: what is new, and what is still in a cache."""
+    return chain.from_iterable(repeat(number, 2) for number in count(1))
 
 
 class Soak:
@@ -128,12 +134,11 @@ class Soak:
 
     async def _get(self, http: httpx.AsyncClient, kind: str, path: str) -> None:
         """Ask for one address after the other."""
-        for number in count():
+        for number in twice_each():
             if not self._goes_on():
                 return
             try:
-                # Some are asked for again, while they are still in the cache.
-                answer = await http.get(path.format(number % 50), follow_redirects=True)
+                answer = await http.get(path.format(number), follow_redirects=True)
                 fault = "" if answer.is_success else f"status {answer.status_code}"
             except httpx.HTTPError as error:
                 fault = type(error).__name__
@@ -172,16 +177,21 @@ class Soak:
             await asyncio.sleep(self._options.pause_s)
 
     async def _watch(self, socket: ClientConnection) -> None:
-        """Watch two cars, and change the track once."""
+        """Watch two cars; on another track from half time on, and where both have arrived."""
         end = time.monotonic() + _DRIVE_S
-        changed = False
+        change = end - _DRIVE_S / 2
         while (now := time.monotonic()) < end:
-            message = await socket.recv()
+            try:
+                async with asyncio.timeout(end - now):
+                    message = await socket.recv()
+            except TimeoutError:
+                return
             if isinstance(message, bytes):
                 _, _, _, frame = _PICTURE.unpack_from(message)
                 await socket.send(json.dumps({"type": "seen", "frame": frame}))
-            if now > end - _DRIVE_S / 2 and not changed:
-                changed = True
+            over = isinstance(message, str) and json.loads(message)["type"] == "end"
+            if over or now > change:
+                change = end
                 await socket.send(json.dumps({"type": "track", "seed": int(now) % 1000}))
 
     async def _publish(self) -> None:
@@ -204,7 +214,7 @@ def main() -> None:
     """Let it go on, and print what it came to."""
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(1)
-    with running(OURS) as server:
+    with running(OURS, SMALL_CACHE) as server:
         soak = Soak(options, server)
         asyncio.run(soak.run())
     print(f"\n{options.minutes:g} minutes, {len(soak.samples)} samples\n")

@@ -43,10 +43,7 @@ def table(measured: Mapping[str, list[dict[str, float]]]) -> str:
 
 def main() -> None:
     """Measure and print the table."""
-    try:
-        options = tyro.cli(Options, description=__doc__)
-    except ValueError as error:
-        raise SystemExit(f"python -m benchmarks.training: {error}") from error
+    options = tyro.cli(Options, description=__doc__)
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in options.contenders}
     for _ in range(options.rounds):
         for contender in options.contenders:

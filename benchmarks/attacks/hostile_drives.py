@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from benchmarks.attacks.malice import Harm
 from benchmarks.attacks.wire import HOST
 
-HostileDrive = Callable[[int, random.Random], Awaitable[str]]
-"""Given a port, does its harm and says what was wrong with how it was closed, if anything."""
-
 _CLOSED_S: Final = 120.0
-_NO_ROOM: Final = 1013
+_NO_ROOM: Final = (1013, 503)
+"""As a replica closes a drive, and as it is refused before."""
+_KNOCKING: Final = 24
 _RAW: Final = bytes(96 * 96 * 3)
 _CONTROLS: Final = '{{"type": "controls", "steering": {}, "gas": 0, "brake": 0}}'
 _PAUSE: Final = '{"type": "pause", "paused": true}'
@@ -69,18 +70,27 @@ def _connection(address: str) -> connect:
     return connect(address, max_size=None, open_timeout=_CLOSED_S, ping_interval=None)
 
 
-def _code(closed: ConnectionClosed) -> int:
-    return closed.rcvd.code if closed.rcvd else 1006
+def _code(end: ConnectionClosed | InvalidStatus) -> int:
+    """How a drive was closed, or the status with which it was not opened."""
+    if isinstance(end, InvalidStatus):
+        return end.response.status_code
+    return end.rcvd.code if end.rcvd else 1006
 
 
-async def refused(port: int, chance: random.Random) -> str:
+def ended(end: ConnectionClosed | InvalidStatus) -> tuple[str, str]:
+    """The answer, and the fault, of a drive that only lack of room may end."""
+    code = _code(end)
+    return f"{code}", "" if code in _NO_ROOM else f"closed with {code}"
+
+
+async def against_the_protocol(port: int, chance: random.Random) -> tuple[str, str]:
     """What is not of the protocol is closed with the code that says so."""
     query, messages, codes = chance.choice(_cases())
     closed = await _closed(_address(port, query), messages)
-    if closed in (*codes, _NO_ROOM):
-        return ""
+    if closed in (*codes, *_NO_ROOM):
+        return f"{closed}", ""
     about = f"{query[:40]!r}, {len(messages)} messages such as {messages[:1]!r:.40}"
-    return f"{about}: closed with {closed}; it must be {codes[0]}"
+    return f"{closed}", f"{about}: closed with {closed}; it must be {codes[0]}"
 
 
 async def _closed(address: str, messages: Sequence[str | bytes]) -> int | str:
@@ -102,14 +112,16 @@ async def _closed(address: str, messages: Sequence[str | bytes]) -> int | str:
             finally:
                 saying.cancel()
                 await asyncio.gather(saying, return_exceptions=True)
+    except InvalidStatus as error:
+        return _code(error)
     except (TimeoutError, OSError, WebSocketException) as error:
         return repr(error)
 
 
-async def left(port: int, chance: random.Random) -> str:
+async def left(port: int, chance: random.Random) -> tuple[str, str]:
     """Connections that are cut or half closed, before or after something was said."""
     query = chance.choice(("mode=frames", "mode=live", _HAND))
-    with suppress(ConnectionClosed):
+    try:
         async with _connection(_address(port, query)) as socket:
             if chance.random() < 0.5:
                 await socket.recv()
@@ -119,17 +131,22 @@ async def left(port: int, chance: random.Random) -> str:
                     socket.transport.write_eof()
                 await asyncio.sleep(1.0)
             socket.transport.abort()
-    return ""
+    except (ConnectionClosed, InvalidStatus) as end:
+        return ended(end)
+    return "left", ""
 
 
-async def unread(port: int, chance: random.Random) -> str:
-    """A drive that says to have seen everything, and reads nothing."""
-    with suppress(ConnectionClosed):
+async def unread(port: int, chance: random.Random) -> tuple[str, str]:
+    """A drive that says to have seen everything, and reads nothing beyond the start."""
+    try:
         async with _connection(_address(port, "mode=live&width=600")) as socket:
+            await socket.recv()
             socket.transport.pause_reading()
             await _say_seen(socket, chance)
             socket.transport.abort()
-    return ""
+    except (ConnectionClosed, InvalidStatus) as end:
+        return ended(end)
+    return "left", ""
 
 
 async def _say_seen(socket: ClientConnection, chance: random.Random) -> None:
@@ -140,7 +157,7 @@ async def _say_seen(socket: ClientConnection, chance: random.Random) -> None:
         await asyncio.sleep(0.1)
 
 
-async def crowd(port: int, _: random.Random) -> str:
+async def crowd(port: int, _: random.Random) -> tuple[str, str]:
     """More drives at once than there is room for: all are let in or told so."""
 
     async def knock() -> int:
@@ -149,17 +166,14 @@ async def crowd(port: int, _: random.Random) -> str:
                 await socket.recv()
                 await asyncio.sleep(0.5)
                 return 0
-        except ConnectionClosed as closed:
-            return _code(closed)
+        except (ConnectionClosed, InvalidStatus) as end:
+            return _code(end)
 
-    codes = set(await asyncio.gather(*(knock() for _ in range(24))))
+    codes = Counter(await asyncio.gather(*(knock() for _ in range(_KNOCKING))))
+    answer = f"{sum(codes[code] for code in _NO_ROOM)} of {_KNOCKING} refused"
     # Whose track was not built before they were long idle.
-    return "" if codes <= {0, _NO_ROOM, 4408} else f"24 drives at once: {codes}"
+    wrong = set(codes) - {0, *_NO_ROOM, 4408}
+    return answer, f"{_KNOCKING} drives at once: closed with {sorted(wrong)}" if wrong else ""
 
 
-HOSTILE_DRIVES: Final[tuple[HostileDrive, ...]] = (
-    *(refused,) * 6,
-    left,
-    unread,
-    crowd,
-)
+HOSTILE_DRIVES: Final[tuple[Harm, ...]] = (*(against_the_protocol,) * 6, left, unread)

@@ -1,9 +1,14 @@
-"""A request made by hand to do harm."""
+"""What is made by hand to do harm: requests, and what takes more than one."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
+
+Harm = Callable[[int, random.Random], Awaitable[tuple[str, str]]]
+"""Given a port, does its harm; what was answered, in a word, and what was wrong, or nothing."""
 
 Headers = tuple[tuple[str, str], ...]
 

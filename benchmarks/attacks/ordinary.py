@@ -10,16 +10,16 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from benchmarks.attacks.hostile_bodies import SHAPE, npy
+from benchmarks.attacks.hostile_drives import ended
 from benchmarks.attacks.wire import HOST, WAIT_S
 from training.policy import Policy
 from training.rollout import PolicyDriver
 
 _OBSERVATIONS: Final = 16
 _BUSY: Final = 503
-_NO_ROOM: Final = 1013
 
 
 class Ordinary:
@@ -79,9 +79,8 @@ class Ordinary:
                 await socket.recv()
                 await socket.send(np.ascontiguousarray(picture).tobytes())
                 action = await socket.recv()
-        except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else 1006
-            return f"{code}", "" if code == _NO_ROOM else f"closed with {code}"
+        except (ConnectionClosed, InvalidStatus) as end:
+            return ended(end)
         right = action == driver(stack).astype("<f4").tobytes()
         return "1000", "" if right else "another action than offline"
 

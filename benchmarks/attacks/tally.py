@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import Final
 
+_NO_ROOM: Final = ("503", "1013")
+"""What says so: a status, and the code with which a drive is closed."""
+_REFUSED: Final = 0.05
+"""The share of a kind that may be: of more, what they were sent for was not seen."""
 _SHOWN: Final = 5
 """Violations of a kind that are named."""
 
@@ -26,6 +31,23 @@ class Tally:
         self._answers[kind][answer] += 1
         if fault:
             self._faults[kind][fault] += 1
+
+    def crowded_out(self, meant: Collection[str]) -> str:
+        """The kinds of which too many found no room, a line each, but for those where it is meant.
+
+        Args:
+            meant: Those kinds.
+        """
+        found = (
+            (kind, sum(answers[each] for each in _NO_ROOM), answers.total())
+            for kind, answers in sorted(self._answers.items())
+            if kind not in meant
+        )
+        return "\n".join(
+            f"{refused:,} of {sent:,} × {kind}: refused for want of room"
+            for kind, refused, sent in found
+            if refused > _REFUSED * sent
+        )
 
     def table(self) -> str:
         """Markdown."""

@@ -2,7 +2,8 @@
 
     python -m benchmarks.servers.with_fastapi PORT
 
-It checks nothing: what it takes is the least that HTTP and this policy take.
+It checks nothing: what it takes is the least that HTTP and this policy take. It decides in the pool
+of threads that it has by itself, on 40 observations at once at most.
 """
 
 from __future__ import annotations

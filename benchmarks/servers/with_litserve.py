@@ -1,6 +1,9 @@
-"""LitServe: one worker on the CPU, raw bodies, its fast queue.
+"""LitServe: workers on the CPU, raw bodies, its fast queue.
 
-python -m benchmarks.servers.with_litserve PORT
+    python -m benchmarks.servers.with_litserve WORKERS PORT
+
+A worker decides on one observation at a time. There are as many HTTP servers as workers, as it is
+by itself.
 """
 
 # No postponed annotations: LitServe hands decode_request's own annotation to FastAPI.
@@ -41,13 +44,13 @@ class PolicyApi(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
+    workers, port = map(int, sys.argv[1:])
     server = litserve.LitServer(
-        PolicyApi(api_path="/act"), accelerator="cpu", workers_per_device=1, fast_queue=True
+        PolicyApi(api_path="/act"), accelerator="cpu", workers_per_device=workers, fast_queue=True
     )
     server.run(
         host="127.0.0.1",
-        port=int(sys.argv[1]),
-        num_api_servers=1,
+        port=port,
         generate_client_file=False,
         log_level="warning",
     )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.act import Measured, Measurements, Options, table
+from benchmarks.act import Measured, Measurements, Options, table, turned
 from benchmarks.load import Result
 
 RESULT = Result(answered=400, failed=0, seconds=4, p50_ms=9.5, p99_ms=20.25, own_ms=0.125, fault="")
@@ -29,6 +29,11 @@ def test_the_table_shows_medians_ratios_and_why_something_failed() -> None:
     assert "| 150 (150–150) | 9.5 | 20.2 | 1.25 | 30% | 0.67 × as fast | 0 |" in fastapi
     assert litserve.startswith("| LitServe | 8 | not measured |")
     assert rest == ["", "LitServe: it said nothing", "this service: 503 b'busy'"]
+
+
+def test_each_round_begins_with_another_one() -> None:
+    orders = [turned(("a", "b", "c"), number) for number in range(4)]
+    assert orders == [("a", "b", "c"), ("b", "c", "a"), ("c", "a", "b"), ("a", "b", "c")]
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from http import HTTPStatus
+from itertools import count
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 from app.problems import PROBLEM_JSON, ProblemApi, problem_response, problems
+from app.settings import MIB
+from benchmarks.attack import Look, left_behind
 from benchmarks.attacks.documented import Answer, Documented
 from benchmarks.attacks.generated import generated
-from benchmarks.attacks.malice import Malice
+from benchmarks.attacks.hostile_connections import cut_body, half_closed, pipelined
+from benchmarks.attacks.hostile_drives import against_the_protocol, crowd, left, unread
+from benchmarks.attacks.malice import Harm, Malice
 from benchmarks.attacks.tally import Tally
 from benchmarks.attacks.wire import NoAnswerError, line, wire
+from tests.benchmarks.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +136,102 @@ async def test_answers_are_read_as_they_come() -> None:
     )
     assert [(answer.status, answer.body) for answer in answers] == [(404, b"no"), (200, b"yes")]
     assert answers[0].headers["x-some"] == "\xff"
+
+
+FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+FULL = f"HTTP/1.1 503 Busy\r\nContent-Type: {PROBLEM_JSON}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("harm", "answers", "answer", "fault"),
+    [
+        (half_closed, [FINE], "200", ""),
+        (half_closed, [FULL], "503", ""),
+        (half_closed, [FULL.replace(b"503", b"400")], "400", "it must be 200"),
+        (half_closed, [FULL.replace(b"problem+", b"")], "503", "of the type application/json"),
+        (cut_body, [], "closed", ""),
+        (pipelined, [FINE] * 20, "200", ""),
+        (pipelined, [FINE] * 18 + [FULL, FINE], "503", ""),
+        (pipelined, [FULL, FINE.replace(b"200", b"500")] * 10, "500", "it must be 200"),
+    ],
+)
+async def test_harm_over_connections_says_what_was_answered(
+    harm: Harm, answers: list[bytes], answer: str, fault: str
+) -> None:
+    said = iter(answers)
+    async with serving(lambda _: next(said)) as port:
+        assert_said(await harm(port, random.Random(0)), answer, fault)
+
+
+def assert_said(found: tuple[str, str], answer: str, fault: str) -> None:
+    assert found[0] == answer
+    assert fault in found[1]
+    assert bool(fault) == bool(found[1])
+
+
+@asynccontextmanager
+async def closing(code: int, *, room: int = 0, status: int = 0) -> AsyncIterator[int]:
+    """The port of drives that are closed with this code, or refused with a status.
+
+    So many are let in before.
+    """
+    drives = count()
+
+    async def talk(connection: ServerConnection) -> None:
+        if next(drives) < room:
+            await connection.send("start")
+            await connection.wait_closed()
+        await connection.close(code)
+
+    def refuse(connection: ServerConnection, _: Request) -> Response | None:
+        return connection.respond(HTTPStatus(status), "") if status else None
+
+    async with serve(talk, "127.0.0.1", 0, process_request=refuse) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+class Low(random.Random):
+    """Always the first choice, and below every chance: what is left is read before."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("harm", [against_the_protocol, left, unread])
+async def test_harm_over_drives_says_how_they_were_closed(harm: Harm) -> None:
+    for code, fault in ((1013, ""), (1011, "closed with 1011")):
+        async with closing(code) as port:
+            assert_said(await harm(port, Low()), f"{code}", fault)
+    async with closing(0, status=503) as port:
+        assert_said(await harm(port, Low()), "503", "")
+
+
+async def test_a_crowd_says_how_many_were_refused() -> None:
+    async with closing(1013, room=16) as port:
+        assert await crowd(port, random.Random(0)) == ("8 of 24 refused", "")
+    async with closing(1011, room=16) as port:
+        answer, fault = await crowd(port, random.Random(0))
+        assert (answer, "closed with [1011]" in fault) == ("0 of 24 refused", True)
+
+
+def test_a_kind_that_mostly_found_no_room_is_named() -> None:
+    tally = Tally()
+    for kind, refused in (("films", 1), ("drives", 2), ("crowds", 20)):
+        for number in range(20):
+            tally.note(kind, ("503", "1013")[number % 2] if number < refused else "200", "")
+    assert not tally.faulty
+    assert tally.crowded_out(meant=("crowds",)) == "2 of 20 × drives: refused for want of room"
+
+
+def test_what_each_request_leaves_behind_is_seen() -> None:
+    def resident(over: int) -> int:
+        """A cache fills for 400 requests, and 30 KiB stay of each."""
+        return 500 * MIB + min(over, 400) * MIB + over * 30 * 1024
+
+    looks = [Look(over, resident(over)) for over in range(0, 1000, 10)]
+    peace = [Look(1000, 400 * MIB)] * 30
+    assert left_behind([*looks, *peace], 1000) == pytest.approx(30 * 1000 / 1024)
+    assert math.isnan(left_behind(peace, 1000))
 
 
 def test_what_was_wrong_is_counted_by_kind() -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from benchmarks.cold_start import _parts
+import pytest
+
+from benchmarks.cold_start import _parts, _run
 
 PROGRAM = """
 from benchmarks.cold_start import _mark, _marked
@@ -23,3 +26,14 @@ def test_parts_are_what_lies_between_marks() -> None:
     assert list(parts) == ["first", "second"]
     assert min(parts.values()) >= 0
     assert sum(parts.values()) <= time.time() - begin
+
+
+def test_no_other_service_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARRACING_BUNDLED", "0")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with _run("replica", "/store") as process:
+        environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+        process.kill()
+    assert [each for each in environment if each.startswith(("CARRACING_", "RAY_ADDRESS"))] == [
+        "CARRACING_STORAGE=/store"
+    ]

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks.processes import processor_seconds, usage
+from benchmarks.processes import Usage, processor_seconds, usage
 
 CHILD = (
     "import subprocess, sys, os\n"
@@ -25,13 +25,22 @@ def test_a_process_and_what_it_started_are_found_with_what_they_take() -> None:
         assert process.stdout is not None
         grandchild = int(process.stdout.readline())
         found = usage(process.pid)
-        spent = processor_seconds(process.pid)
         process.communicate("\n")
     assert set(found) == {process.pid, grandchild}
     assert found[process.pid].resident > 100 << 20
     assert found[process.pid].files > 50
     assert found[grandchild].files < 50
     assert "input()" in found[grandchild].name
-    assert spent > 0
+    assert processor_seconds({}, found) > 0
     assert usage(process.pid) == {}
     assert os.getpid() in usage(os.getpid())
+
+
+def test_processor_time_is_that_of_the_living() -> None:
+    def seconds(taken: dict[int, float]) -> dict[int, Usage]:
+        return {pid: Usage("any", each, 0, 0) for pid, each in taken.items()}
+
+    before = seconds({1: 10.0, 2: 100.0})
+    assert processor_seconds(before, seconds({1: 10.5, 2: 101.0})) == 1.5
+    # One has ended meanwhile, another began.
+    assert processor_seconds(before, seconds({1: 10.5, 3: 0.25})) == 0.75

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 
 import pytest
 
@@ -10,6 +9,7 @@ from app.bundled import read_bundled
 from benchmarks.load import Answer
 from benchmarks.reload import Options, Record, ask_and_publish, bodies, check
 from benchmarks.variants import variant
+from tests.benchmarks.serving import serving
 from training.policy import Policy
 from training.store import PolicyStore, PublishedPolicy
 
@@ -71,25 +71,10 @@ def test_wrong_answers() -> None:
 
 
 def test_everything_is_asked_and_published(tmp_path: object) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.append(asyncio.current_task())
-        with suppress(asyncio.IncompleteReadError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-                await reader.readexactly(length)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-        writer.close()
-        await writer.wait_closed()
-
     async def run() -> Record:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server:
-            result = await ask_and_publish(Options(40, 2, 4), port, store, VARIANTS)
-        await asyncio.gather(*(talk for talk in talks if talk))
-        return result
+        async with serving(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}") as port:
+            return await ask_and_publish(Options(40, 2, 4), port, store, VARIANTS)
 
-    talks: list[asyncio.Task[None] | None] = []
     store = PolicyStore.open(str(tmp_path))
     result = asyncio.run(run())
     assert len(result.asked) == 40
