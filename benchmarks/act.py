@@ -4,7 +4,7 @@
     python -m benchmarks.act --rounds 1 --seconds 1 --contenders ours fastapi     a quick look
 
 Every contender serves the bundled policy with one thread for each decision, and decides on so many
-observations at once: this service on two, in two replicas on two each; FastAPI on as many as
+observations at once: this service on two in each of two replicas, or in one; FastAPI on as many as
 clients ask, up to 40, as its pool of threads is by itself; LitServe on one in each worker; BentoML
 on two. In each round each is started, warmed up, asked and ended, so that nobody waits in the
 background of another, and each round begins with another one; the clients run in a process of their
@@ -28,12 +28,12 @@ from benchmarks.load import Order, Result, measure
 from benchmarks.network import forward_ms
 from benchmarks.peers import PeersError
 from benchmarks.processes import processor_seconds, usage
-from benchmarks.running import NPY, OURS, Running, Server, ServerError, running, to_npy
+from benchmarks.running import NPY, ONE_REPLICA, OURS, Running, Server, ServerError, running, to_npy
 
 _LITSERVE: Final = "benchmarks.servers.with_litserve"
 SERVERS: Final = {
     "ours": OURS,
-    "ours-2": Server("this service, two replicas", OURS.module, ("--replicas", "2", "--port")),
+    "ours-1": ONE_REPLICA,
     "serve-proxy": Server(
         "this service behind Serve's own proxy",
         OURS.module,

@@ -4,7 +4,7 @@
     python -m benchmarks.overload --clients 240 --seconds 3     a quick look
 
 Clients that never wait act, order films and curves, no two of them the same, while a probe looks at
-health: a tenth of what the service takes at once, all of it, ten times as many, of each kind as the
+health: a tenth of what one replica takes at once, all of it, ten times as many, of each kind as the
 places for it are. Then: what acting takes alone, and while films are rendered and wait. The clients
 run in this process, on the same cores.
 """
@@ -26,11 +26,11 @@ import tyro
 import uvloop
 
 from app.bundled import read_bundled
-from app.limits import PROBES, REPLICA_REQUESTS
+from app.limits import other_requests
 from app.settings import MIB, Settings
 from benchmarks.load import Answer, client, post, quantile
 from benchmarks.processes import usage
-from benchmarks.running import NPY, OURS, Running, running, to_npy
+from benchmarks.running import NPY, ONE_REPLICA, Running, running, to_npy
 
 Kind = Literal["act", "film", "curve", "health"]
 
@@ -40,14 +40,18 @@ def _default(setting: str) -> int:
     return int(Settings.model_fields[setting].default)
 
 
+def _places(kind: Kind, number: int) -> tuple[Kind, ...]:
+    return (kind,) * number
+
+
 _QUERIES: Final = _default("act_pending")
-_OTHERS: Final = REPLICA_REQUESTS - PROBES - _QUERIES
+_OTHERS: Final = other_requests(_QUERIES)
 _RENDERED: Final = _default("film_pending")
 _FILMS: Final = 1 + _default("film_max_waiting")
 _PLACES: Final[tuple[Kind, ...]] = (
-    *("act",) * _QUERIES,
-    *("film",) * _FILMS,
-    *("curve",) * (_RENDERED - _FILMS),
+    *_places("act", _QUERIES),
+    *_places("film", _FILMS),
+    *_places("curve", _RENDERED - _FILMS),
 )
 """Every place for a request of these kinds. Of those for others, drives and lists have the rest."""
 _ACTING: Final = 8
@@ -227,7 +231,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with (
-        running(OURS) as server,
+        running(ONE_REPLICA) as server,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(flood(server, options))

@@ -57,6 +57,8 @@ class Server:
 
 
 OURS: Final = Server("this service", "app.local", ("--port",))
+"""As it starts by itself: two replicas where there are two cores."""
+ONE_REPLICA: Final = Server("this service, one replica", "app.local", ("--replicas", "1", "--port"))
 
 
 @dataclass(frozen=True)
