@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import threading
@@ -20,6 +21,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Locator,
     Page,
+    Route,
     WebSocketRoute,
     expect,
     sync_playwright,
@@ -243,6 +245,36 @@ def test_a_browser_that_shows_the_token_drives(
         page.goto(site.url)
         wait_for_frame(page, 20)
         expect(page.locator("#facts dl")).to_contain_text(site.bundled.version)
+        context.close()
+
+
+@pytest.mark.usefixtures("clean_environment")
+def test_a_browser_that_shows_the_token_to_no_websocket_drives_with_its_pass(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, token = str(tmp_path / "store"), "correct-horse-battery"
+    monkeypatch.setenv("CARRACING_STORAGE", root)
+    shown = "Basic " + base64.b64encode(f":{token}".encode()).decode()
+
+    def show(route: Route) -> None:
+        route.continue_(headers=route.request.headers | {"authorization": shown})
+
+    with serving(root, api_token=token) as site:
+        context = browser.new_context(reduced_motion="reduce")
+        context.set_default_timeout(PATIENCE_MS)
+        # As WebKit does: what is intercepted is HTTP, and no WebSocket.
+        context.route(f"{site.url}**", show)
+        page = context.new_page()
+        page.goto(site.url)
+        start = page.get_by_role("button", name="Drive", exact=True)
+        (cookie,) = context.cookies()
+        assert cookie["path"] == PREFIX
+        context.clear_cookies()
+        start.click()
+        expect(page.locator("#drive-status")).to_contain_text("reload the page and sign in")
+        page.reload()
+        start.click()
+        wait_for_frame(page, 10)
         context.close()
 
 
