@@ -302,6 +302,35 @@ def test_a_seed_that_is_none_is_not_driven(open_page: OpenPage) -> None:
     assert "seed=0" in page.url
 
 
+def test_nobody_writes_over_a_seed_that_is_being_written(open_page: OpenPage) -> None:
+    page = open_page()
+    wait_for_track(page, 0)
+    box = page.locator("#seed")
+    box.fill("12")
+    page.evaluate("location.hash = '#seed=3'")
+    wait_for_track(page, 3)
+    expect(box).to_have_value("12")
+    # Whoever picks a driver wants the track that stands there.
+    pick(page, "policy", "bundled")
+    wait_for_track(page, 12)
+    assert "seed=12&policy=bundled" in page.url
+    box.fill("")
+    pick(page, "policy", "newest")
+    expect(box).to_have_value("12")
+    assert "seed=12&policy=newest" in page.url
+    # What nobody has written is brought up to date when the box is left.
+    box.focus()
+    page.evaluate("location.hash = '#seed=4'")
+    wait_for_track(page, 4)
+    expect(box).to_have_value("12")
+    box.blur()
+    expect(box).to_have_value("4")
+    box.fill("007")
+    box.press("Enter")
+    wait_for_track(page, 7)
+    expect(box).to_have_value("7")
+
+
 def test_a_pause_lasts_until_it_is_ended(open_page: OpenPage) -> None:
     page = open_page()
     wait_for_frame(page, 10)
@@ -395,6 +424,70 @@ def test_driving_with_the_arrow_keys(open_page: OpenPage) -> None:
     page.locator("#seed").focus()
     expect(own.locator(".steering")).to_have_attribute("aria-valuenow", re.compile(r"^-?0\.00$"))
     assert {score(page, number) for number in (1, 2)} != {""}
+
+
+def pick(page: Page, name: str, driver: str) -> None:
+    """Choose a driver, as a person does: with the focus on the picker."""
+    picker = page.locator(f"#{name}")
+    picker.focus()
+    picker.select_option(driver)
+
+
+def pick_yourself(page: Page) -> None:
+    pick(page, "rival", "you")
+
+
+def follow_a_link(page: Page) -> None:
+    page.evaluate("location.hash = '#rival=you'")
+
+
+def change_your_mind(page: Page) -> None:
+    page.evaluate("for (const id of ['next', 'yourself']) document.getElementById(id).click()")
+
+
+@pytest.mark.parametrize("ask", [pick_yourself, follow_a_link, change_your_mind])
+def test_who_asks_for_the_wheel_gets_the_keys(
+    open_page: OpenPage, ask: Callable[[Page], None]
+) -> None:
+    page = open_page()
+    wait_for_frame(page, 10)
+    ask(page)
+    own = lane(page, 2)
+    expect(own.locator(".screen")).to_be_focused()
+    page.keyboard.down("ArrowUp")
+    wait_for_frame(page, 30, 2)
+
+
+def test_the_keys_stay_with_who_drives_on_another_track(open_page: OpenPage) -> None:
+    page = open_page("#rival=you", reduced_motion="reduce")
+    screen = lane(page, 2).locator(".screen")
+    page.get_by_role("button", name="Drive", exact=True).click()
+    expect(screen).to_be_focused()
+    page.get_by_role("button", name="Next track").click()
+    wait_for_track(page, 1)
+    expect(screen).to_be_focused()
+    page.get_by_role("button", name="Drive this track").click()
+    expect(screen).to_be_focused()
+
+
+def test_driving_with_the_mouse(open_page: OpenPage) -> None:
+    page = open_page("#rival=you")
+    own = lane(page, 2)
+    expect(own.locator(".screen")).to_be_focused()
+    for name, gauge, held in (
+        ("Gas", ".gas", "1.00"),
+        ("Steer left", ".steering", "-1.00"),
+        ("Brake", ".brake", "0.80"),
+    ):
+        pad = own.get_by_role("button", name=name)
+        pad.hover()
+        page.mouse.down()
+        expect(own.locator(gauge)).to_have_attribute("aria-valuenow", held)
+        wait_for_frame(page, frame(page, 2) + 50, 2)
+        expect(own.locator(gauge)).to_have_attribute("aria-valuenow", held)
+        page.mouse.up()
+        expect(own.locator(gauge)).to_have_attribute("aria-valuenow", re.compile(r"^-?0\.00$"))
+        expect(own.locator(".screen")).to_be_focused()
 
 
 def test_driving_by_touch(open_page: OpenPage) -> None:
@@ -546,7 +639,8 @@ def test_everything_can_be_reached_with_the_keyboard(open_page: OpenPage, site: 
     expect(page.locator(".lane")).to_have_count(2)
     expect(page.locator("#published tbody tr")).to_have_count(2)
     expect(page.locator("#takeaway-body")).to_be_visible()
-    page.locator("body").focus()
+    # Tab goes on from the click, and not from the driving area.
+    page.get_by_role("heading", level=1).click()
     can = page.evaluate(
         """() => [...document.querySelectorAll("a[href], button, input, select, [tabindex]")]
                  .filter(each => each.checkVisibility())
