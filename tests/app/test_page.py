@@ -374,6 +374,17 @@ def test_a_newly_published_policy_takes_over_at_the_next_track(
     assert f"policy={newer.version}" in page.url
 
 
+def test_a_newer_policy_leaves_the_focus_in_the_table(open_page: OpenPage, site: Site) -> None:
+    site.publish(4)
+    page = open_page()
+    watch = page.get_by_role("button", name="Watch iteration 4")
+    watch.focus()
+    site.publish(6)
+    bundled = f"{site.bundled.manifest.iteration} (bundled)"
+    expect(page.locator("#published tbody th")).to_have_text(["6", "4", bundled])
+    expect(watch).to_be_focused()
+
+
 def test_a_link_shows_the_same_drive(open_page: OpenPage, site: Site) -> None:
     version = site.publish(5).version
     page = open_page(f"#seed=12&policy={version}&rival=bundled")
