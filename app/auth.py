@@ -7,11 +7,12 @@ import hmac
 from typing import Any, Final
 
 from pydantic import SecretStr
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.limits import HEALTH
 from app.problems import problem_response, problems
+from app.socket_pass import SocketPass
 from app.sockets import refuse_socket
 
 UNAUTHORIZED: Final = 4401
@@ -30,16 +31,20 @@ class RequireToken:
     """Lets requests in that show the token, and probes; the others are answered 401.
 
     A WebSocket without it is accepted and closed with 4401: a script in a page sees a close code
-    and its reason, but nothing of an answer that refuses the handshake.
+    and its reason, but nothing of an answer that refuses the handshake. A browser to which Basic's
+    password opened the page is given a pass, which counts there and nowhere else.
     """
 
     def __init__(self, app: ASGIApp, token: SecretStr) -> None:
         self._app = app
         self._token = token.get_secret_value().encode()
+        self._socket_pass = SocketPass(self._token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask for the token, and run the application."""
         if scope["type"] not in ("http", "websocket") or self._may_pass(scope):
+            if _opens_page(scope):
+                send = self._with_pass(scope, send)
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await refuse_socket(receive, send, UNAUTHORIZED, _HOW)
@@ -50,10 +55,38 @@ class RequireToken:
             await response(scope, receive, send)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if scope["path"].removeprefix(scope.get("root_path", "")).startswith(HEALTH):
+        if _path(scope).startswith(HEALTH):
             return True
-        shown = _shown(Headers(scope=scope).get("Authorization", ""))
-        return hmac.compare_digest(shown, self._token)
+        headers = Headers(scope=scope)
+        if hmac.compare_digest(_shown(headers.get("Authorization", "")), self._token):
+            return True
+        return scope["type"] == "websocket" and self._socket_pass.is_shown(headers)
+
+    def _with_pass(self, scope: Scope, send: Send) -> Send:
+        """Adds a pass to the page."""
+        # Something in front may end TLS.
+        secure = "https" in (scope["scheme"], Headers(scope=scope).get("X-Forwarded-Proto"))
+
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
+                cookie = self._socket_pass.cookie(secure=secure)
+                MutableHeaders(scope=message).append("Set-Cookie", cookie)
+            await send(message)
+
+        return send_more
+
+
+def _path(scope: Scope) -> str:
+    """A request's path in this application, which may be mounted in another."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _opens_page(scope: Scope) -> bool:
+    """Whether a browser asks for the page, with Basic's password."""
+    if scope["type"] != "http" or _path(scope) != "/":
+        return False
+    return Headers(scope=scope).get("Authorization", "").lower().startswith("basic ")
 
 
 def _shown(authorization: str) -> bytes:

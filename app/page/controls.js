@@ -43,6 +43,8 @@ export class Controls {
       for (const up of ["pointerup", "pointercancel", "lostpointercapture"]) {
         pad.addEventListener(up, set(false), { signal });
       }
+      // A button that is pressed would take the focus, and with it everything that is held.
+      pad.addEventListener("mousedown", (event) => event.preventDefault(), { signal });
       // A long touch is a hand on the wheel, not a wish for a menu.
       pad.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
     }

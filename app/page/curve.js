@@ -62,6 +62,8 @@ export class CurveView {
       if (!answer.ok) {
         if (answer.status === 404) this.#without = version;
         this.#note.textContent = body.detail;
+        // The same curve as before is to take this note away again.
+        this.#etag = "";
         return;
       }
       const etag = answer.headers.get("ETag");

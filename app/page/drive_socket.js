@@ -4,6 +4,7 @@ const HEADER_BYTES = 40;
 const PICTURE = 1;
 /** Codes from here on are the drive's own: all but one say that this drive cannot be had. */
 const REFUSED = 4400;
+const NO_TOKEN = 4401;
 const IDLE = 4408;
 const TRY_LATER = 1013;
 const LONGEST_WAIT_S = 15;
@@ -117,7 +118,12 @@ export class DriveSocket {
 
   #closed(code, reason) {
     this.#socket = null;
-    if (code >= REFUSED && code !== IDLE) {
+    if (code === NO_TOKEN) {
+      this.#handlers.status(
+        "The service asks for its token: reload the page and sign in, with the token as the " +
+        "password. The browser has to let this page keep a cookie.",
+      );
+    } else if (code >= REFUSED && code !== IDLE) {
       this.#handlers.status(`The service refuses this drive: ${reason}`);
     } else if (code !== IDLE) {
       this.#retryLater(code === TRY_LATER ? `Not now: ${reason}` : "The connection is lost");

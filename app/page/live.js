@@ -95,9 +95,11 @@ export class Live {
     this.#revive();
   }
 
-  /** Give the keys to who drives by hand. */
+  /** Give the keys to who drives by hand. @returns whether anybody does */
   takeWheel() {
-    this.#lanes.find((lane) => lane.screen.tabIndex === 0)?.screen.focus();
+    const own = this.#lanes.find((lane) => lane.screen.tabIndex === 0);
+    own?.screen.focus();
+    return own !== undefined;
   }
 
   get #width() {

@@ -27,11 +27,15 @@ let nextTimer = 0;
 let nextIsDue = false;
 /** Somebody has asked for the wheel of a track that has not begun yet. */
 let wheelIsDue = false;
+/** Somebody has written into the seed box what is not driven yet. */
+let seedIsNew = false;
 
 const curve = new CurveView(at("#curve"), at("#curve-note"));
 const facts = new Facts(at("#facts"));
 const takeaway = new Takeaway(at("#takeaway"));
-const pickers = new Pickers(at("#policy"), at("#rival"), () => drive(pickers.choice));
+const pickers = new Pickers(at("#policy"), at("#rival"), () => {
+  drive({ ...pickers.choice, seed: chosenSeed() });
+});
 const table = new PolicyTable(at("#published"), (version) => {
   drive({ policy: version });
   at("#stage").scrollIntoView({ block: "nearest" });
@@ -47,8 +51,15 @@ const live = new Live(at("#lanes"), at("#lane-template"), {
   },
 });
 
-/** Drive this from now on; what is not said stays as it is. */
+/** Somebody wants this driven from now on; what is not said stays as it is. */
 function drive(change) {
+  const { policy, rival } = { ...wish, ...change };
+  wheelIsDue = [policy, rival].includes("you");
+  goOn(change);
+}
+
+/** Drive this, and leave the focus to whom it is with. */
+function goOn(change) {
   clearTimeout(nextTimer);
   nextIsDue = false;
   wish = { ...wish, ...change };
@@ -60,9 +71,18 @@ function drive(change) {
 }
 
 function showWish() {
-  seed.value = String(wish.seed);
+  // Whoever is in it may be writing.
+  if (document.activeElement !== seed) showSeed();
   pickers.choice = wish;
 }
+
+function showSeed() {
+  seed.value = String(wish.seed);
+  seedIsNew = false;
+}
+
+/** The seed in the box, if it is one. */
+const chosenSeed = () => (seed.validity.valid ? seed.valueAsNumber : wish.seed);
 
 function showPaused(value) {
   paused = value;
@@ -75,7 +95,7 @@ function togglePause() {
   nextIfSeen();
 }
 
-const next = () => drive({ seed: nextSeed(wish.seed) });
+const afterThis = () => ({ seed: nextSeed(wish.seed) });
 
 /** A track begins. */
 function begin(start) {
@@ -83,8 +103,8 @@ function begin(start) {
   startButton.hidden = true;
   const policy = start.lanes.find((lane) => lane.driver === "policy");
   if (policy) takeaway.offer(policy.policy, start.seed);
-  if (wheelIsDue) live.takeWheel();
-  wheelIsDue = false;
+  // A track that is out of date may have none: it is due still.
+  if (wheelIsDue && live.takeWheel()) wheelIsDue = false;
   showTrack();
 }
 
@@ -113,7 +133,7 @@ function over(result) {
 }
 
 function nextIfSeen() {
-  if (nextIsDue && !paused && !document.hidden) next();
+  if (nextIsDue && !paused && !document.hidden) goOn(afterThis());
 }
 
 /** The service was looked at. */
@@ -135,14 +155,18 @@ function hear(heard) {
 at("#track").addEventListener("submit", (event) => {
   event.preventDefault();
   drive({ ...pickers.choice, seed: seed.valueAsNumber });
+  showSeed();
 });
-at("#next").addEventListener("click", next);
+seed.addEventListener("input", () => {
+  seedIsNew = true;
+});
+seed.addEventListener("blur", () => {
+  if (!seedIsNew) showSeed();
+});
+at("#next").addEventListener("click", () => drive(afterThis()));
 pause.addEventListener("click", togglePause);
 startButton.addEventListener("click", () => drive({}));
-at("#yourself").addEventListener("click", () => {
-  wheelIsDue = true;
-  drive({ rival: "you" });
-});
+at("#yourself").addEventListener("click", () => drive({ rival: "you" }));
 window.addEventListener("hashchange", () => drive(readWish(location.hash)));
 document.addEventListener("visibilitychange", nextIfSeen);
 

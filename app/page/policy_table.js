@@ -26,10 +26,7 @@ export class PolicyTable {
     const rows = all.map((policy) =>
       this.#rows.get(policy.version) ?? this.#row(policy, policy === bundled));
     this.#rows = new Map(rows.map((row) => [row.policy.version, row]));
-    const shown = [...this.#body.children];
-    if (rows.length !== shown.length || rows.some(({ line }, index) => line !== shown[index])) {
-      this.#body.replaceChildren(...rows.map(({ line }) => line));
-    }
+    this.#arrange(rows.map(({ line }) => line));
     for (const { policy, when } of rows) when.textContent = age(policy.created_at);
     if (total === 0) this.#note.textContent = "Nothing is published yet.";
     else if (total <= policies.length) this.#note.textContent = "";
@@ -42,6 +39,19 @@ export class PolicyTable {
     for (const { policy, line, film } of this.#rows.values()) {
       film.href = filmPath(policy.version, seed, "gif");
       line.classList.toggle("driving", versions.includes(policy.version));
+    }
+  }
+
+  /** Put these lines into the table; those that are there stay, and with them the focus. */
+  #arrange(lines) {
+    const wanted = new Set(lines);
+    for (const line of [...this.#body.children]) {
+      if (!wanted.has(line)) line.remove();
+    }
+    let place = this.#body.firstElementChild;
+    for (const line of lines) {
+      if (line === place) place = place.nextElementSibling;
+      else this.#body.insertBefore(line, place);
     }
   }
 

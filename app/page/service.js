@@ -65,6 +65,8 @@ export class ServiceWatch {
         ? { ...list, state: "wait", text: "No policy published yet", loaded: null }
         : { ...list, state: "ready", text: inWords(policy), loaded: policy };
     } catch (error) {
+      // The list may have come, and goes with the rest of this look.
+      this.#known = "";
       const why = error instanceof Refusal ? `cannot drive: ${error.message}` : "does not answer";
       return { state: "lost", text: `The service ${why}` };
     }

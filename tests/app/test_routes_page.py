@@ -123,6 +123,36 @@ async def test_every_input_has_a_label_and_nothing_is_inline(bench: Bench) -> No
     assert not {name for name in html.attributes if name.startswith("on") or name == "style"}
 
 
+def contrast(one: str, other: str) -> float:
+    """Of two colours, #rrggbb, as WCAG defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+async def test_text_on_a_card_can_be_read_in_light_and_dark() -> None:
+    css = (FOLDER / "page.css").read_text(encoding="utf-8")
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#\w{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    inks = set(re.findall(r"\b(?:color|fill): var\(--([\w-]+)\)", css))
+    # --colour is --one or --two, and what lies on it is not on a card.
+    inks -= {"colour", "on-colour"}
+    assert {"ink", "quiet", "one", "two", "bad"} <= inks
+    assert len(schemes) == 2
+    for scheme in schemes:
+        for ink in inks:
+            assert contrast(scheme[ink], scheme["card"]) >= 4.5, ink
+
+
 async def test_light_and_dark_and_reduced_motion() -> None:
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
     assert "prefers-color-scheme: dark" in css
