@@ -103,14 +103,15 @@ async def gone_before_the_answer(port: int, chance: random.Random) -> tuple[str,
 
 
 async def half_closed(port: int, _: random.Random) -> tuple[str, str]:
-    """A whole request, and then the end of what will come: an answer or none, but an end."""
+    """A whole request, and then the end of what will come: an answer, 400, or none, but an end."""
     async with line(port) as connection:
         connection.send(_head("GET", "/health/live"))
         connection.half_close()
         try:
-            return _expect(await connection.answer(), 200)
+            answer = await connection.answer()
         except NoAnswerError as error:
             return _unanswered(error)
+        return _expect(answer, 400 if answer.status == 400 else 200)
 
 
 async def endless_body(port: int, _: random.Random) -> tuple[str, str]:
