@@ -147,7 +147,8 @@ FULL = f"HTTP/1.1 503 Busy\r\nContent-Type: {PROBLEM_JSON}\r\nContent-Length: 0\
     [
         (half_closed, [FINE], "200", ""),
         (half_closed, [FULL], "503", ""),
-        (half_closed, [FULL.replace(b"503", b"400")], "400", "it must be 200"),
+        (half_closed, [FULL.replace(b"503", b"400")], "400", ""),
+        (half_closed, [FULL.replace(b"503", b"500")], "500", "it must be 200"),
         (half_closed, [FULL.replace(b"problem+", b"")], "503", "of the type application/json"),
         (cut_body, [], "closed", ""),
         (pipelined, [FINE] * 20, "200", ""),
