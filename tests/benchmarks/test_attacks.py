@@ -14,7 +14,8 @@ from itertools import count
 import httpx
 import pytest
 from fastapi import FastAPI
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from app.problems import PROBLEM_JSON, ProblemApi, problem_response, problems
 from app.settings import MIB
