@@ -32,7 +32,9 @@ def test_no_other_service_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARRACING_BUNDLED", "0")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with _run("replica", "/store") as process:
-        environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+        # Empty until the program has been loaded.
+        while not (environment := Path(f"/proc/{process.pid}/environ").read_text().split("\0"))[0]:
+            time.sleep(0.01)
         process.kill()
     assert [each for each in environment if each.startswith(("CARRACING_", "RAY_ADDRESS"))] == [
         "CARRACING_STORAGE=/store"
