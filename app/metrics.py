@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 if TYPE_CHECKING:
     # What stands before Serve counts as well, and needs no PyTorch for it.
     from app.policy_watcher import LoadedPolicy
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,6 @@ class Metric:
 
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-_GIVE_S: Final = 1.0
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _ANSWER = ("method", "path", "status")
 
@@ -208,10 +202,7 @@ class Meters:
 
 
 class RaySink:
-    """Gives measurements to Ray, which exports them; those of a replica with its name.
-
-    What is counted is given once a second: a call to Ray costs a twentieth of a query.
-    """
+    """Gives measurements to Ray, which exports them; those of a replica with its name."""
 
     def __init__(self, measured: Iterable[Metric]) -> None:
         """Give these; a name may be given by several at once."""
@@ -228,33 +219,16 @@ class RaySink:
                 "histogram": metrics.Histogram,
             }[metric.kind]
             self._instruments[metric] = kind(metric.name, **options)
-        self._lock = threading.Lock()
-        self._counted: dict[tuple[Metric, tuple[str, ...]], float] = {}
-        threading.Thread(target=self._give, name="metrics", daemon=True).start()
 
     def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         """See :meth:`Sink.record`."""
+        instrument = self._instruments[metric]
         if metric.kind == "counter":
-            key = metric, tuple(labels[name] for name in metric.labels)
-            with self._lock:
-                self._counted[key] = self._counted.get(key, 0) + value
+            instrument.inc(value, tags=dict(labels))
         elif metric.kind == "gauge":
-            self._instruments[metric].set(value, tags=dict(labels))
+            instrument.set(value, tags=dict(labels))
         else:
-            self._instruments[metric].observe(value, tags=dict(labels))
-
-    def _give(self) -> None:
-        while True:
-            time.sleep(_GIVE_S)
-            with self._lock:
-                counted, self._counted = self._counted, {}
-            try:
-                for (metric, values), value in counted.items():
-                    tags = dict(zip(metric.labels, values, strict=True))
-                    self._instruments[metric].inc(value, tags=tags)
-            except Exception:
-                # All later ones would be lost as well, and nobody would know.
-                logger.exception("measurements are lost")
+            instrument.observe(value, tags=dict(labels))
 
 
 def serve_meters() -> Meters:

@@ -31,10 +31,7 @@ _TIMES: Final = (
 )
 _BUSY: Final = f'"type":"urn:carracing:busy","title":"{TITLES["busy"]}","status":503'
 _LATER: Final = {"Retry-After": str(RETRY_S)}
-_UNREADABLE: Final = (
-    "this cannot be read as a request of HTTP: a line of it breaks the rules, its head is longer "
-    f"than {HEAD_BYTES // 1024} KiB, or its sender has hung up"
-)
+_HUNG_UP: Final = "its sender has hung up before it was answered"
 _ENDED: Final = "the process that worked on this has ended or hangs; another takes its place"
 _NONE_READY: Final = "no replica is ready"
 _FRONTEND: Final = (
@@ -88,7 +85,7 @@ def make_rules(queries: int) -> Rules:
     return Rules(
         defaults=(
             *_TIMES,
-            _error(400, _titled("Bad Request", 400), _UNREADABLE),
+            _error(400, _titled("Bad Request", 400), _HUNG_UP),
             _error(500, _titled("Internal Server Error", 500), "something failed in HAProxy"),
             _error(502, again, _ENDED, _LATER),
             _error(503, again, _NONE_READY, _LATER),
