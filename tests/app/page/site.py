@@ -1,0 +1,99 @@
+"""The real API below a route prefix, over a real store, for a browser to open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from app.api import build_api
+from app.bundled import load_bundled
+from app.films import FilmOrder
+from app.policy_watcher import PolicyWatcher
+from app.render_server import RenderServer
+from app.renderer import RENDER_FAILURES, RenderFailure
+from app.settings import Settings
+from tests.app.conftest import INTERVAL_S
+from tests.app.test_render_server import table
+from tests.conftest import build_actor, build_manifest
+from training.policy import Policy, weights_to_bytes
+from training.store import PolicyRef, PolicyStore, progress_file
+
+PREFIX = "/car"
+
+
+class LocalRenderer:
+    """Renders in this process, with what the deployment is made of."""
+
+    def __init__(self) -> None:
+        self._server = RenderServer()
+
+    async def film(self, order: FilmOrder) -> bytes:
+        return self._answer(await self._server.film(order))
+
+    async def curve(self, *order: Any) -> bytes:
+        return self._answer(await self._server.curve(*order))
+
+    @staticmethod
+    def _answer(answer: bytes | RenderFailure) -> bytes:
+        if isinstance(answer, RENDER_FAILURES):
+            raise answer
+        return answer
+
+
+@dataclass
+class Site:
+    """A running service."""
+
+    url: str
+    store: PolicyStore
+    bundled: Policy
+
+    def publish(self, iteration: int) -> PolicyRef:
+        """Publish a policy that knows nothing, with its run's curve up to there."""
+        weights = weights_to_bytes(build_actor(seed=iteration))
+        manifest = build_manifest(weights, iteration=iteration, mean_return=10.0 * iteration)
+        self.store.storage.write(progress_file(manifest.run), table(iteration))
+        return self.store.publish(manifest, weights)
+
+
+@contextmanager
+def serving(root: str, **options: Any) -> Iterator[Site]:
+    """Serve what the API is in a thread, below a prefix."""
+    settings = Settings(storage=root, **options)
+    store, bundled = PolicyStore.open(root), load_bundled()
+    watcher = PolicyWatcher(store, INTERVAL_S, fallback=bundled)
+    api = build_api(settings, watcher, LocalRenderer(), store)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Of an application that is mounted nobody else runs it.
+        async with api.router.lifespan_context(api):
+            yield
+
+    outer = Starlette(routes=[Mount(PREFIX, api)], lifespan=lifespan)
+    config = uvicorn.Config(
+        outer, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Site(f"http://127.0.0.1:{port}{PREFIX}/", store, bundled)
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        assert not thread.is_alive()
