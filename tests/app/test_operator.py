@@ -245,6 +245,20 @@ async def test_overload_is_refused_and_not_suffered(service: Running, published:
     assert memory_of(service) - before < 512 * MIB
 
 
+def test_a_crowd_shows_in_haproxy_s_own_metrics(service: Running, published: PolicyRef) -> None:
+    """After the crowd: of its refusals many never reached the application."""
+    places = re.findall(r"those of HAProxy, .* at (\S+)", service.log.read_text())
+    if not places:
+        pytest.skip("HAProxy cannot run here")
+    scraped = httpx.get(places[0], timeout=60).text
+    for pattern in (
+        r'^haproxy_backend_sessions_total\{proxy="http-carracing-queries"\} ([\d.]+)$',
+        r'^haproxy_frontend_http_responses_total\{proxy="http_frontend",code="5xx"\} ([\d.]+)$',
+    ):
+        (count,) = re.findall(pattern, scraped, re.MULTILINE)
+        assert float(count) > 0
+
+
 def test_the_token_is_in_no_log(service: Running, published: PolicyRef, logs: Path) -> None:
     """The last: all that the others have done is logged."""
     files = [file for file in logs.rglob("*") if file.is_file()]
