@@ -24,7 +24,13 @@ from typing import Annotated
 import tyro
 
 from app.limits import RENDERER_CPUS, REPLICA_CPUS
-from app.proxy import METRICS_PORT, SWITCH, NoHAProxyError, haproxy_environment
+from app.proxy import (
+    METRICS_PORT,
+    SWITCH,
+    NoHAProxyError,
+    haproxy_environment,
+)
+from app.proxy_end import let_haproxy_end, let_serve_proxy_end
 from app.settings import PREFIX, Settings, SettingsError, load_settings
 from training.storage import Storage, StorageError
 
@@ -36,7 +42,10 @@ _FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
 # The application never holds its event loop for long; a thread of its own would cost each request
 # several handovers.
 _ONE_LOOP = ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
+# If the proxy is killed, it is missed after three of these, not after half a minute.
+_MISSED = ("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
 _FAREWELL_S = 10.0
+_LAST_ANSWERS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,9 @@ def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
     """
     os.environ["CARRACING_STORAGE"] = root
     if cluster == OWN:
-        os.environ.update([_FRONT, _ONE_LOOP], CARRACING_ACT_PENDING=str(settings.act_pending))
+        os.environ.update(
+            [_FRONT, _ONE_LOOP, _MISSED], CARRACING_ACT_PENDING=str(settings.act_pending)
+        )
         return {}
     if settings.api_token is not None:
         raise LocalError(
@@ -218,6 +229,10 @@ def serve_until_told(options: LocalOptions) -> None:
                 with contextlib.suppress(RayServeException, RayError, TimeoutError):
                     serve.delete(_APPLICATION)
                 if cluster == OWN:
+                    let_haproxy_end(Path(proxy_files.name), _LAST_ANSWERS_S)
+                    if SWITCH not in environment:
+                        with contextlib.suppress(RayError, TimeoutError, ValueError):
+                            let_serve_proxy_end(_LAST_ANSWERS_S)
                     serve.shutdown()
             ray.shutdown()
         proxy_files.cleanup()
