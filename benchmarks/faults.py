@@ -90,26 +90,35 @@ KILLS: Final[dict[Name, Kill]] = {
 OWN_PROXY: Final = Kill("Serve's proxy", cluster.SERVE_PROXY)
 
 
-def _queries(port: int, rate: float) -> Order:
+def kill_of(name: Name, options: Options) -> Kill:
+    """What is killed under this name; raises KeyError where nothing is."""
+    if name == "proxy" and options.proxy == "serve":
+        return OWN_PROXY
+    return KILLS[name]
+
+
+def queries(port: int, rate: float) -> Order:
+    """Ask what to do."""
     request = post("/act", to_npy(np.zeros((84, 84, 4), np.uint8)), NPY)
     return Order(port, base64.b64encode(request).decode(), rate)
 
 
-def _films(port: int) -> Order:
+def films(port: int) -> Order:
+    """Order small films, no two the same."""
     path = f"/gif/{read_bundled().manifest.version}/{{number}}.gif?max_steps=40&width=60"
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     return Order(port, base64.b64encode(request.encode()).decode(), _FILM_RATE)
 
 
-def _kill(service: Cluster, kill: Kill) -> None:
+def kill(service: Cluster, what: Kill) -> None:
     """Kill, and wait until others are in place."""
-    there = service.processes(kill.kind)
-    victims = there if kill.all else {min(there)}
+    there = service.processes(what.kind)
+    victims = there if what.all else {min(there)}
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     # HAProxy's earlier processes stay for as long as someone is connected to them.
-    number = 1 if kill.kind == cluster.HAPROXY else len(there)
-    service.wait_for(kill.kind, number, victims, _RECOVERY_S)
+    number = 1 if what.kind == cluster.HAPROXY else len(there)
+    service.wait_for(what.kind, number, victims, _RECOVERY_S)
 
 
 def _redeploy(service: Cluster) -> None:
@@ -139,7 +148,7 @@ def suffer(options: Options, happen: Callable[[], None], orders: Sequence[Order]
 
 def end(server: Running, options: Options) -> End:
     """Tell the service to end while it is asked, and ask until it has ended."""
-    order = replace(_queries(server.port, options.rate), attempts=1)
+    order = replace(queries(server.port, options.rate), attempts=1)
     with steady(order) as load:
         time.sleep(options.settle_s)
         told = time.monotonic()
@@ -150,7 +159,8 @@ def end(server: Running, options: Options) -> End:
     return judge_end(load.calls, told)
 
 
-def _chosen(options: Options) -> list[Name]:
+def chosen(options: Options) -> list[Name]:
+    """The faults that are asked for, and that there are with this proxy."""
     absent = {"manager", "fallback"} if options.proxy == "serve" else set()
     return [name for name in options.faults or get_args(Name) if name not in absent]
 
@@ -158,16 +168,16 @@ def _chosen(options: Options) -> list[Name]:
 def _faults(service: Cluster, options: Options) -> bool:
     """Print a row for each fault; whether all promises were kept."""
     kept = True
-    queries = _queries(service.server.port, options.rate)
-    for name in _chosen(options):
+    acting = queries(service.server.port, options.rate)
+    for name in chosen(options):
         if name == "redeploy":
             title, happen = "rolling redeployment", partial(_redeploy, service)
         elif name in KILLS:
-            kill = OWN_PROXY if (name, options.proxy) == ("proxy", "serve") else KILLS[name]
-            title, happen = kill.title, partial(_kill, service, kill)
+            what = kill_of(name, options)
+            title, happen = what.title, partial(kill, service, what)
         else:
             continue
-        orders = [queries, _films(service.server.port)] if name == "renderer" else [queries]
+        orders = [acting, films(service.server.port)] if name == "renderer" else [acting]
         for report, of in zip(suffer(options, happen, orders), ("", ": films"), strict=False):
             print(report.row(title + of), flush=True)
             kept = kept and not report.failed and not (name == "redeploy" and report.failed_raw)
@@ -186,7 +196,7 @@ def main() -> int:
             except ClusterError as error:
                 print(f"\nnot whole again: {error}")
                 return 1
-        if "shutdown" in _chosen(options):
+        if "shutdown" in chosen(options):
             found = end(server, options)
             print(f"\n{found.sentence()}")
             kept = kept and not found.failed

@@ -21,11 +21,12 @@ PROBLEM = (
 )
 
 
-def order(port: int, **options: float) -> Order:
-    return Order(port, base64.b64encode(GET.encode()).decode(), rate=50.0, **options)
+def order(port: int, attempts: int = 12, timeout_s: float = 120.0) -> Order:
+    request = base64.b64encode(GET.encode()).decode()
+    return Order(port, request, 50.0, attempts, timeout_s)
 
 
-def carried_out(answer: Callable[[bytes], bytes], requests: int, **options: float) -> list[Call]:
+def carried_out(answer: Callable[[bytes], bytes], requests: int, attempts: int = 12) -> list[Call]:
     """The calls of an order that is stopped once so many have been answered."""
 
     async def run() -> list[Call]:
@@ -37,7 +38,7 @@ def carried_out(answer: Callable[[bytes], bytes], requests: int, **options: floa
             return answer(head)
 
         async with serving(note) as port:
-            load = Steady(order(port, **options))
+            load = Steady(order(port, attempts))
             await load.run(stop)
         return load.calls
 

@@ -16,8 +16,8 @@ from ray.serve._private.http_util import start_asgi_http_server
 from ray.serve.config import HTTPOptions
 from starlette.types import Receive, Scope, Send
 
+from app.ending import _end_server, let_haproxy_end
 from app.proxy import NoHAProxyError, find_haproxy
-from app.proxy_end import _end_server, let_haproxy_end
 
 HOST = "127.0.0.1"
 

@@ -1,7 +1,7 @@
-"""How what listens on this machine ends: nobody whom it has heard is left without an answer.
+"""How the service ends on this machine: nobody whom it has heard is left without an answer.
 
-Serve kills its proxy, and with it the requests that have just arrived. Before that it can refuse
-new connections, and close the others once what was asked over them is answered.
+Serve kills its proxy, and with it the requests that have just arrived. Before that, the proxy is to
+refuse new connections, and to close the others once what was asked over them is answered.
 """
 
 from __future__ import annotations
@@ -15,8 +15,42 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+_FAREWELL_S: Final = 10.0
+_LAST_ANSWERS_S: Final = 2.0
+"""For HAProxy, which also waits for connections over which nothing is asked any more."""
 _ANSWER_S: Final = 1.0
 _POLL_S: Final = 0.05
+
+
+def end_service(application: str, *, own: bool, haproxy: Path | None) -> None:
+    """Take in no more requests, answer the others, and end.
+
+    Args:
+        application: Its name.
+        own: Whether Serve runs for it alone, and ends as well.
+        haproxy: Folder of HAProxy's files; None where Serve's own proxy listens.
+    """
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    faults = contextlib.suppress(RayServeException, RayError, TimeoutError, ValueError)
+    # Who does not hear it is cut off a little later.
+    with faults:
+        handle = serve.get_app_handle(application)
+        handle.send_drives_away.remote().result(timeout_s=_FAREWELL_S)
+    if own and haproxy is None:
+        # As long as there are replicas: what it has not passed on yet it would refuse.
+        with faults:
+            let_serve_proxy_end(_FAREWELL_S)
+    # Before Serve's own shutdown, which cuts off what is being answered.
+    with faults:
+        serve.delete(application)
+    if haproxy is not None:
+        # Not earlier: Serve would soon start another.
+        let_haproxy_end(haproxy, _LAST_ANSWERS_S)
+    if own:
+        serve.shutdown()
 
 
 def let_haproxy_end(folder: Path, limit_s: float) -> None:
