@@ -35,7 +35,7 @@ def least_pause_s(status: int, headers: Mapping[str, str]) -> float | None:
 
     Args:
         status: Its HTTP status.
-        headers: Its headers; their names are in lower case, or in any.
+        headers: Its headers, by names in lower case, or in any case.
     """
     if status in _NOT_NOW:
         given = headers.get("retry-after", "")

@@ -87,8 +87,8 @@ def _p99_ms(calls: Iterable[Call]) -> float:
 class End:
     """What became of the requests around the end of the service."""
 
-    accepted: int
-    """That were due before it was told to end, or were answered."""
+    answered: int
+    """That were answered."""
     refused: int
     """That were told to come back later, or found nobody, after that."""
     failed: list[str]
@@ -98,7 +98,7 @@ class End:
         """In words."""
         counted = Counter(self.failed).most_common()
         return (
-            f"Around its end the service answered {self.accepted:,} requests; {self.refused:,} "
+            f"Around its end the service answered {self.answered:,} requests; {self.refused:,} "
             f"later ones were refused or found nobody; {len(self.failed)} failed"
             + "".join(f", {times} × {how}" for how, times in counted)
         )
@@ -107,21 +107,21 @@ class End:
 def judge_end(calls: Iterable[Call], told: float) -> End:
     """What is owed to requests around an end.
 
-    One that was due before the service was told to end has to be answered. One that is due later
-    may be told to come back, or find nobody listening, but what was sent is not to be dropped.
+    One that was sent before the service was told to end has to be answered. One that is sent later
+    may be told to come back, or find nobody listening, but it is not to be dropped.
 
     Args:
         calls: With one attempt each.
         told: When the service was told to end.
     """
-    accepted = refused = 0
+    answered = refused = 0
     failed = []
     for call in calls:
         outcome = call.outcomes[0]
         if call.answered:
-            accepted += 1
-        elif call.due > told and outcome in (REFUSED, "503 later"):
+            answered += 1
+        elif call.sent > told and outcome in (REFUSED, "503 later"):
             refused += 1
         else:
             failed.append(outcome)
-    return End(accepted, refused, failed)
+    return End(answered, refused, failed)

@@ -36,6 +36,9 @@ LOST: Final = "lost"
 LATE: Final = "late"
 """The outcome of an attempt without an answer in time."""
 
+Verdict = tuple[str, float | None]
+"""An attempt's outcome, and the least seconds before another one; None for never."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -58,6 +61,8 @@ class Call:
 
     due: float
     """When it was to be sent."""
+    sent: float
+    """When its first attempt was sent, or found nobody."""
     done: float
     """When its last attempt was over."""
     outcomes: tuple[str, ...]
@@ -110,10 +115,11 @@ class Steady:
     async def _call(self, request: bytes, due: float) -> None:
         """Attempt it until it is answered, or not worth another try."""
         outcomes: list[str] = []
-        failed_at = None
+        first_sent = failed_at = None
         while True:
             left_s = due + self.order.timeout_s - time.monotonic()
-            outcome, least_s = await self._attempt(request, left_s)
+            sent, (outcome, least_s) = await self._attempt(request, left_s)
+            first_sent = first_sent or sent
             outcomes.append(outcome)
             if outcome == "200":
                 break
@@ -124,26 +130,28 @@ class Steady:
             if failed_at + wait_s > due + self.order.timeout_s:
                 break
             await asyncio.sleep(wait_s)
-        self.calls.append(Call(due, time.monotonic(), tuple(outcomes), failed_at))
+        self.calls.append(Call(due, first_sent, time.monotonic(), tuple(outcomes), failed_at))
 
-    async def _attempt(self, request: bytes, limit_s: float) -> tuple[str, float | None]:
-        """Its outcome, and the least pause before another attempt; None for never."""
+    async def _attempt(self, request: bytes, limit_s: float) -> tuple[float, Verdict]:
+        """When it was sent, or found nobody, and what came of it."""
         connection = None
+        sent = time.monotonic()
         try:
             async with asyncio.timeout(limit_s):
                 connection = await self._connect()
+                sent = time.monotonic()
                 answer = await connection.ask(request)
         except TimeoutError:
             if connection is not None:
                 connection.close()
-            return LATE, None
+            return sent, (LATE, None)
         except OSError:
-            return REFUSED, 0.0
+            return time.monotonic(), (REFUSED, 0.0)
         if connection.open and len(self._idle) < _CONNECTIONS:
             self._idle.append(connection)
         else:
             connection.close()
-        return judge(answer)
+        return sent, judge(answer)
 
     async def _connect(self) -> Connection:
         """The connection that was idle for longest, or a new one; raises OSError."""
@@ -156,8 +164,8 @@ class Steady:
         return connection
 
 
-def judge(answer: Answer) -> tuple[str, float | None]:
-    """The outcome that an answer is, and the least pause before another attempt; None for never."""
+def judge(answer: Answer) -> Verdict:
+    """What came of an attempt that was answered, or lost."""
     if answer.status == 0:
         return LOST, 0.0
     lines = (line.partition(b":") for line in answer.head.split(b"\r\n")[1:])

@@ -108,7 +108,7 @@ def test_it_is_asked_until_the_service_has_ended(tmp_path: Path) -> None:
                 time.sleep(0.05)
         found = end(Running(process.pid, port, tmp_path), QUICK)
         assert process.wait(60) in (0, -signal.SIGTERM)
-    assert found.accepted > 10
+    assert found.answered > 10
 
 
 @dataclass

@@ -74,7 +74,7 @@ def test_who_is_told_to_come_back_does() -> None:
         assert call.outcomes == ("503 later", "200")
         assert not call.raw
         assert call.failed_at is not None
-        assert call.due < call.failed_at < call.done
+        assert call.due < call.sent < call.failed_at < call.done
         assert call.seconds >= 0.1
 
 
