@@ -88,9 +88,8 @@ class End:
     """What became of the requests around the end of the service."""
 
     answered: int
-    """That were answered."""
     refused: int
-    """That were told to come back later, or found nobody, after that."""
+    """That were sent after it was told to, and told to come back or found nobody."""
     failed: list[str]
     """Outcomes of all others."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -85,6 +86,8 @@ class Cluster:
 
         from app.main import make_app
 
+        # Its import has set it.
+        logging.getLogger("ray.serve").setLevel("WARNING")
         serve.run(make_app(replicas), name=_APPLICATION, route_prefix="/")
 
 

@@ -17,7 +17,6 @@ at the first attempt, and an end answers what has been sent to it.
 from __future__ import annotations
 
 import base64
-import logging
 import os
 import signal
 import sys
@@ -187,7 +186,6 @@ def _faults(service: Cluster, options: Options) -> bool:
 def main() -> int:
     """Run the command line; the exit status."""
     options = tyro.cli(Options, description=__doc__)
-    logging.getLogger("ray.serve").setLevel("ERROR")
     with running(OURS, {SWITCH: "0"} if options.proxy == "serve" else None) as server:
         print(HEAD, flush=True)
         with attached(server) as service:
