@@ -15,6 +15,9 @@ ENV PYTHONUNBUFFERED=1 \
     PYGAME_HIDE_SUPPORT_PROMPT=1 \
     MPLBACKEND=Agg
 
+# A Serve proxy that has died is missed after three of these checks, not after half a minute.
+ENV RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=1
+
 # The pins of requirements.txt, except ray: the image's own build stays.
 RUN python -m pip install --no-cache-dir \
     torch==2.13.0 \

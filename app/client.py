@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.client_drive import FRAME_SHAPE, DriveConnection, DrivenEpisode, drive_episode
-from app.client_errors import WAIT_S, ServiceError, refusal, too_late, unreachable
+from app.client_errors import ServiceError, refusal, too_late, unreachable
+from app.client_retries import ATTEMPTS, pause_s
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
 T = TypeVar("T")
-
-_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,10 @@ def to_npy(array: NDArray[Any]) -> bytes:
 class Client:
     """Asks one service. Safe to share between threads, and a context manager.
 
-    A 503 or 429 and a lost connection are followed by another attempt, after ``Retry-After`` or a
-    second, eight times at most and as long as ``timeout_s`` allows. Nothing that it asks for
-    changes anything there, so nothing can be done twice.
+    A 503 or 429, a lost connection, and a 500 or 502 of what stands before the service are followed
+    by another attempt, not before ``Retry-After`` and ever later, twelve in all at most and as long
+    as ``timeout_s`` allows. Nothing that it asks for changes anything there, so nothing can be done
+    twice.
 
     Every method raises:
         ServiceError: The service refused, still does, or ended the drive.
@@ -183,9 +183,12 @@ class Client:
             try:
                 return attempt(left_s)
             except (ServiceError, ConnectionError) as error:
-                wait_s = error.retry_after_s if isinstance(error, ServiceError) else WAIT_S
-                left_s = deadline - monotonic() - (wait_s or 0)
-                if wait_s is None or left_s <= 0 or number == _ATTEMPTS:
+                least_s = error.retry_after_s if isinstance(error, ServiceError) else 0.0
+                if least_s is None or number == ATTEMPTS:
+                    raise
+                wait_s = pause_s(number, least_s)
+                left_s = deadline - monotonic() - wait_s
+                if left_s <= 0:
                     raise
             sleep(wait_s)
             number += 1

@@ -5,10 +5,8 @@ from __future__ import annotations
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-WAIT_S = 1.0
-"""Before another attempt where the service does not say how long."""
+from app.client_retries import PAUSE_S, least_pause_s
 
-_NOT_NOW = (429, 503)
 _CLOSED_FOR_NOW = (1001, 1012, 1013)
 
 
@@ -25,7 +23,7 @@ class ServiceError(Exception):
         self.detail = detail
         """What is wrong, and what would be right."""
         self.retry_after_s = retry_after_s
-        """When it is worth asking again; None if never."""
+        """The least seconds until it is worth asking again; None if it never is."""
 
 
 def refusal(response: httpx.Response) -> ServiceError:
@@ -36,15 +34,11 @@ def refusal(response: httpx.Response) -> ServiceError:
         problem = None
     if not isinstance(problem, dict):
         problem = {"detail": response.text[:200]}
-    retry_after_s = None
-    if response.status_code in _NOT_NOW:
-        given = response.headers.get("Retry-After", "")
-        retry_after_s = float(given) if given.isdecimal() else WAIT_S
     return ServiceError(
         response.status_code,
         str(problem.get("title", response.reason_phrase)),
         str(problem.get("detail", "")),
-        retry_after_s=retry_after_s,
+        retry_after_s=least_pause_s(response.status_code, response.headers),
     )
 
 
@@ -65,7 +59,7 @@ def closed(error: ConnectionClosed) -> ServiceError | ConnectionError:
         error.rcvd.code,
         "the drive was ended",
         error.rcvd.reason,
-        retry_after_s=WAIT_S if error.rcvd.code in _CLOSED_FOR_NOW else None,
+        retry_after_s=PAUSE_S if error.rcvd.code in _CLOSED_FOR_NOW else None,
     )
 
 

@@ -23,6 +23,7 @@ from typing import Annotated
 
 import tyro
 
+from app.ending import end_service
 from app.limits import RENDERER_CPUS, REPLICA_CPUS
 from app.proxy import METRICS_PORT, SWITCH, NoHAProxyError, haproxy_environment
 from app.settings import PREFIX, Settings, SettingsError, load_settings
@@ -36,7 +37,8 @@ _FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
 # The application never holds its event loop for long; a thread of its own would cost each request
 # several handovers.
 _ONE_LOOP = ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
-_FAREWELL_S = 10.0
+# If the proxy is killed, it is missed after three of these, not after half a minute.
+_MISSED = ("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
     """
     os.environ["CARRACING_STORAGE"] = root
     if cluster == OWN:
-        os.environ.update([_FRONT, _ONE_LOOP], CARRACING_ACT_PENDING=str(settings.act_pending))
+        os.environ.update(
+            [_FRONT, _ONE_LOOP, _MISSED], CARRACING_ACT_PENDING=str(settings.act_pending)
+        )
         return {}
     if settings.api_token is not None:
         raise LocalError(
@@ -136,8 +140,6 @@ def serve_until_told(options: LocalOptions) -> None:
     # Ray takes a second to import: not before the address is known to be free.
     import ray
     from ray import serve
-    from ray.exceptions import RayError
-    from ray.serve.exceptions import RayServeException
 
     from app.main import make_app
 
@@ -210,15 +212,8 @@ def serve_until_told(options: LocalOptions) -> None:
         unheard = io.StringIO()
         with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
             if ray.is_initialized():
-                # Who does not hear it is cut off a little later.
-                with contextlib.suppress(RayServeException, RayError, TimeoutError):
-                    handle = serve.get_app_handle(_APPLICATION)
-                    handle.send_drives_away.remote().result(timeout_s=_FAREWELL_S)
-                # Before Serve's own shutdown, which cuts off what is being answered.
-                with contextlib.suppress(RayServeException, RayError, TimeoutError):
-                    serve.delete(_APPLICATION)
-                if cluster == OWN:
-                    serve.shutdown()
+                haproxy = Path(proxy_files.name) if SWITCH in environment else None
+                end_service(_APPLICATION, own=cluster == OWN, haproxy=haproxy)
             ray.shutdown()
         proxy_files.cleanup()
     say("stopped")

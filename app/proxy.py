@@ -82,8 +82,10 @@ def haproxy_environment(
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(24 * 3600),
         # A busy machine may take longer than Serve's five seconds, and Serve gives up at the third.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
-        # If it is killed, it is missed after three of these, not after half a minute.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # What a replica took with it when it died goes to another: nothing that the service does is
+        # done twice by that. Once only, or a request that kills replicas would kill them all.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "1",
         # Nothing but HAProxy routes to a replica, and that is told at once when it goes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }

@@ -173,6 +173,14 @@ def test_dockerfile_needs_no_build_context() -> None:
     assert not re.search(r"^\s*(COPY|ADD)\b", dockerfile(), re.MULTILINE | re.IGNORECASE)
 
 
+def test_serve_reads_what_the_image_tells_it() -> None:
+    from ray.serve._private import constants
+
+    told = set(re.findall(r"\bRAY_SERVE_\w+(?==)", dockerfile()))
+    assert "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" in told
+    assert told <= set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
+
+
 def test_dockerfile_installs_exactly_the_requirements_but_ray() -> None:
     (install,) = re.findall(r"^RUN .*pip install.*$", dockerfile(), re.MULTILINE)
     wanted = requirements()

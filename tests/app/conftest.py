@@ -221,7 +221,8 @@ async def bundled_bench(
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that clients wait, without their doing so."""
+    """The seconds that clients wait, without their doing so, and without what spreads them."""
     waits: list[float] = []
+    monkeypatch.setattr("app.client_retries.uniform", lambda least, _: least)
     monkeypatch.setattr("app.client.sleep", waits.append)
     return waits

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from app.api import build_api
 from app.client import Client, to_npy
 from app.client_errors import ServiceError
+from app.client_retries import ATTEMPTS
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import FakeRenderer, pictures
@@ -178,7 +179,7 @@ def test_it_gives_up_after_some_attempts(script: Script, waits: list[float]) -> 
     with Client(script.url) as client, pytest.raises(ServiceError, match="64 queries") as caught:
         client.policy()
     assert (caught.value.status, caught.value.retry_after_s) == (503, 0)
-    assert len(script.requests) == 8
+    assert len(script.requests) == ATTEMPTS
 
 
 def test_it_does_not_wait_for_longer_than_it_may(script: Script, waits: list[float]) -> None:
@@ -197,12 +198,24 @@ def test_other_refusals_are_not_asked_again(script: Script, waits: list[float]) 
 
 
 def test_what_a_proxy_says(script: Script) -> None:
-    script.answers = [PlainTextResponse("upstream is down", 502), JSONResponse([], 400)]
+    script.answers = [PlainTextResponse("upstream is slow", 504), JSONResponse([], 400)]
     with Client(script.url) as client:
-        with pytest.raises(ServiceError, match="502 Bad Gateway: upstream is down"):
+        with pytest.raises(ServiceError, match="504 Gateway Timeout: upstream is slow"):
             client.policy()
         with pytest.raises(ServiceError, match="400 Bad Request"):
             client.policy()
+
+
+def test_what_a_proxy_says_of_a_process_that_died_is_asked_again(
+    script: Script, waits: list[float]
+) -> None:
+    script.answers = [
+        PlainTextResponse("upstream is down", 502),
+        PlainTextResponse("Internal Server Error", 500),
+    ]
+    with Client(script.url) as client:
+        assert client.policy() == POLICY
+    assert waits == [0.1, 0.2]
 
 
 def free_port() -> int:
@@ -225,14 +238,14 @@ def test_a_service_that_starts_a_moment_later(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr("app.client.sleep", start)
         client = stack.enter_context(Client(f"http://127.0.0.1:{port}"))
         assert client.policy() == POLICY
-        assert waits == [1]
+        assert waits == pytest.approx([0.1], rel=0.3)
 
 
 def test_a_service_that_is_not_there(waits: list[float]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url) as client, pytest.raises(ConnectionError, match="cannot be reached"):
         client.policy()
-    assert len(waits) == 7
+    assert len(waits) == ATTEMPTS - 1
 
 
 def test_a_service_that_does_not_answer() -> None:

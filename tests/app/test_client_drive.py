@@ -20,6 +20,7 @@ from app.api import build_api
 from app.bundled import load_bundled
 from app.client import Client
 from app.client_errors import ServiceError
+from app.client_retries import ATTEMPTS
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import INTERVAL_S, FakeRenderer
@@ -142,7 +143,7 @@ def test_it_gives_up_when_there_never_is_room(script: Script, waits: list[float]
     with Client(script.url) as client, pytest.raises(ServiceError, match="16 drives") as caught:
         client.drive(Counted())
     assert caught.value.status == 1013
-    assert len(waits) == 7
+    assert len(waits) == ATTEMPTS - 1
 
 
 def test_a_policy_that_is_none(script: Script, waits: list[float]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.serve._private import constants
 
 from app.local import (
     OWN,
@@ -73,6 +75,10 @@ def test_a_ray_of_its_own_inherits_the_settings() -> None:
     assert os.environ["CARRACING_STORAGE"] == "/store"
     assert int(os.environ["CARRACING_ACT_PENDING"]) == load_settings().act_pending
     assert "app.front:middlewares" in os.environ.values()
+    read_by_serve = set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
+    told = {name for name in os.environ if name.startswith("RAY_SERVE_")} - {SWITCH}
+    assert "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" in told
+    assert told <= read_by_serve
 
 
 @pytest.mark.usefixtures("environment")

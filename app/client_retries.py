@@ -1,0 +1,47 @@
+"""When a client asks again: a bounded number of times, ever later, and not all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import uniform
+from typing import Final
+
+ATTEMPTS: Final = 12
+"""Of one request. Their pauses are half a minute in all: by then whatever has died is replaced."""
+PAUSE_S: Final = 1.0
+"""Before another attempt where the service refuses and does not say how long."""
+
+_FIRST_S: Final = 0.1
+_LONGEST_S: Final = 4.0
+_SPREAD: Final = 1.25
+_NOT_NOW: Final = (429, 503)
+_BROKEN: Final = (500, 502)
+_PROBLEM: Final = "application/problem+json"
+
+
+def pause_s(failed: int, least_s: float = 0.0) -> float:
+    """Seconds before the next attempt.
+
+    Args:
+        failed: How many attempts were in vain, from 1 on.
+        least_s: What the service has asked for.
+    """
+    grown = min(_FIRST_S * 2.0 ** (failed - 1), _LONGEST_S)
+    return max(least_s, grown) * uniform(1.0, _SPREAD)  # noqa: S311
+
+
+def least_pause_s(status: int, headers: Mapping[str, str]) -> float | None:
+    """How long an answer asks to wait before another attempt; None where that would be in vain.
+
+    Args:
+        status: Its HTTP status.
+        headers: Its headers, by names in lower case, or in any case.
+    """
+    if status in _NOT_NOW:
+        given = headers.get("retry-after", "")
+        return float(given) if given.isdecimal() else PAUSE_S
+    # The service's own errors are problems. These come from what stands before it, as of a process
+    # that has died with the request.
+    if status in _BROKEN and not headers.get("content-type", "").startswith(_PROBLEM):
+        return 0.0
+    return None
