@@ -37,7 +37,7 @@ def ray_nodes(count: int, cpus: int) -> Iterator[None]:
                 object_store_memory=_STORE_BYTES,
                 # Its default is one fixed port, which another cluster on this machine may have.
                 dashboard_agent_listen_port=None,
-                **({} if number else {"include_dashboard": False}),
+                **({} if number else {"include_dashboard": False, "dashboard_port": None}),
             )
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         yield

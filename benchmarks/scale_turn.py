@@ -77,7 +77,7 @@ def measure(shape: Shape, recipe_name: str, batch: int, iterations: int, cpus: i
             num_env_runners=shape.runners,
             cpus_per_env_runner=0.9,
             main_cpus=0.1,
-            gpus_per_trial=0,
+            gpus_per_learner=0,
             max_concurrent_trials=1,
         )
     with ray_nodes(shape.nodes, cpus):

@@ -8,8 +8,9 @@ import pytest
 from benchmarks.iteration import Iteration
 from benchmarks.scale import Options, measured_table, model_table
 from benchmarks.scale_turn import Shape, Turn, measure
-from benchmarks.scaling_model import Learning
+from benchmarks.scaling_model import Learning, suit
 from benchmarks.scaling_rates import iteration_parts, measured_rates
+from training.train import parse
 
 LEARNING = Learning(
     batch=2048, epochs=4, minibatch=256, fewest_decisions=360_000, most_decisions=720_000
@@ -91,6 +92,14 @@ def test_tables_are_markdown_with_a_row_for_each_shape_and_cluster() -> None:
     assert len({line.count("|") for line in measured}) == 1
     assert len({line.count("|") for line in paper}) == 1
     assert any("--num-env-runners 512" in line for line in paper)
+
+
+def test_the_table_s_flags_are_the_command_line_s() -> None:
+    cluster = suit(512, 8, 8, LEARNING)
+    recipe = parse(["--recipe", "swift", *cluster.flags.split()]).recipe
+    assert (recipe.num_env_runners, recipe.num_envs_per_env_runner) == (512, cluster.envs)
+    assert recipe.num_learners == 8
+    assert recipe.train_batch_size_per_learner * 8 == cluster.batch
 
 
 def test_shapes_follow_the_cores() -> None:
