@@ -1,7 +1,7 @@
 """How training scales: env runners and Ray nodes on this machine, and on paper beyond it.
 
-    python -m benchmarks.scale                                              10 min on two cores
-    python -m benchmarks.scale --rounds 1 --iterations 1 --batch 512        a quick look
+    python -m benchmarks.scale                                         some 15 min on two cores
+    python -m benchmarks.scale --rounds 1 --iterations 1 --batch 512   a quick look
 
 Each turn is a process and a Ray cluster of its own. With two nodes, the algorithm is on the first
 one, which has no CPUs for others, and every env runner on the second one, with an object store of

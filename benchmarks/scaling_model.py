@@ -35,7 +35,7 @@ class Rates:
     store_bytes_per_s: float
     """From one node's object store to the reader in another."""
     assembly_s: float
-    """Seconds for a decision from episodes to a batch."""
+    """A learner's seconds for a decision beside its arithmetic: batch, minibatches, metrics."""
     weights_bytes: float
     """What env runners are sent after an update."""
     weights_s: float
