@@ -11,13 +11,15 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import gymnasium as gym
 import ray
 from gymnasium.envs.box2d.car_racing import CarRacing
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.tune.registry import register_env
 
@@ -32,6 +34,8 @@ from training.resources import plan
 
 Contender = Literal["plain", "rllib", "ours"]
 PARTS = ("simulation", "forward", "learning", "rest")
+WARM_UP = 2
+"""Iterations that are not counted: processes grow, and caches fill."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Options:
     rounds: int = 2
     """Turns of each contender."""
     iterations: int = 3
-    """Iterations in a turn, after two that are not counted."""
+    """Iterations in a turn, after those that are not counted."""
     num_env_runners: int = 2
     """Processes that sample."""
     cpus: int = 2
@@ -83,8 +87,26 @@ def make_plain_env(recipe: Recipe, _context: Mapping[str, Any]) -> gym.Env[Any, 
     return MapActions(StackLast(env, pipeline.stack), recipe.action_mapping)
 
 
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration: what it gave, and where its seconds went."""
+
+    wall: float
+    decisions: int
+    runners: Sequence[Mapping[str, float]]
+    """Of each env runner: sampling, and within it simulation and forward."""
+    main: Mapping[str, float]
+    """Of the process that learns: waiting for samples, update and within it learning, weights."""
+    handling: float
+    """Processor seconds of its main thread outside of the update: requests, answers, metrics."""
+
+    def runners_mean(self, part: str) -> float:
+        """Seconds of a part, mean over the env runners."""
+        return statistics.fmean(runner.get(part, 0.0) for runner in self.runners)
+
+
 def watch_runner(runner: Any) -> None:
-    """Time an env runner's simulators and its network."""
+    """Time an env runner's sampling, its simulators and its network."""
     runner.watch = watch = Stopwatch(time.perf_counter)
     for env in runner.env.unwrapped.envs:
         for call in ("step", "reset", "look", "look_grey"):
@@ -93,6 +115,7 @@ def watch_runner(runner: Any) -> None:
                 setattr(env.unwrapped, call, timed)
     actor = runner.module.actor
     actor.forward = watch.timed("forward", actor.forward)
+    runner.sample = watch.timed("sampling", runner.sample)
 
 
 def read_runner(runner: Any) -> dict[str, float]:
@@ -102,15 +125,47 @@ def read_runner(runner: Any) -> dict[str, float]:
     return seconds
 
 
-def watch_learner(learner: Any) -> Stopwatch:
-    """Time the arithmetic of a learner: values, loss, gradients, the optimizer's step."""
+def watch_main(algorithm: Algorithm) -> Stopwatch:
+    """Time what an algorithm waits for and does.
+
+    Its learner has to be in this process. ``learning`` is the learner's arithmetic: values, loss,
+    gradients, the optimizer's step.
+    """
     watch = Stopwatch(time.perf_counter)
+    runners, group = algorithm.env_runner_group, algorithm.learner_group
+    runners.foreach_env_runner = watch.timed("waiting", runners.foreach_env_runner)
+    runners.sync_weights = watch.timed("weights", runners.sync_weights)
+    group.update = watch.timed("update", group.update)
+    learner = group._learner  # noqa: SLF001 - there is no other way to it
     for call in ("compute_losses", "compute_gradients", "postprocess_gradients", "apply_gradients"):
         setattr(learner, call, watch.timed("learning", getattr(learner, call)))
     module = learner.module["default_policy"].unwrapped()
     for call in ("_forward_train", "compute_values"):
         setattr(module, call, watch.timed("learning", getattr(module, call)))
     return watch
+
+
+def iterate(algorithm: Algorithm) -> Iterator[Iteration]:
+    """Train an algorithm, an iteration at a time, without end."""
+    runners = algorithm.env_runner_group
+    runners.foreach_env_runner(watch_runner, local_env_runner=False)
+    watch = watch_main(algorithm)
+    busy = Stopwatch(time.thread_time)
+    group = algorithm.learner_group
+    group.update = busy.timed("update", group.update)
+    before = 0
+    while True:
+        watch.seconds.clear()
+        busy.seconds.clear()
+        start, start_busy = time.perf_counter(), time.thread_time()
+        result = algorithm.train()
+        wall = time.perf_counter() - start
+        handling = time.thread_time() - start_busy - busy.seconds["update"]
+        main = dict(watch.seconds)
+        sampled = runners.foreach_env_runner(read_runner, local_env_runner=False)
+        total = int(result["num_env_steps_sampled_lifetime"])
+        yield Iteration(wall, total - before, list(sampled), main, handling)
+        before = total
 
 
 def measure(contender: Contender, options: Options) -> list[dict[str, float]]:
@@ -132,25 +187,19 @@ def measure(contender: Contender, options: Options) -> list[dict[str, float]]:
     if contender == "plain":
         register_env(ENV_NAME, functools.partial(make_plain_env, recipe))
     algorithm = config.build_algo()
-    runners = algorithm.env_runner_group
-    runners.foreach_env_runner(watch_runner, local_env_runner=False)
-    watch = watch_learner(algorithm.learner_group._learner)  # noqa: SLF001 - it is in this process
-    results, decisions = [], 0
-    for number in range(options.iterations + 2):
-        start = time.perf_counter()
-        result = algorithm.train()
-        wall = time.perf_counter() - start
-        sampled = runners.foreach_env_runner(read_runner, local_env_runner=False)
-        total = int(result["num_env_steps_sampled_lifetime"])
-        seconds = {
-            part: statistics.fmean(reading.get(part, 0.0) for reading in sampled)
-            for part in ("simulation", "forward")
-        }
-        seconds["learning"] = watch.seconds.pop("learning")
-        seconds["rest"] = wall - sum(seconds.values())
-        if number >= 2:
-            results.append({**seconds, "wall": wall, "decisions": total - decisions})
-        decisions = total
+    rows = [
+        _by_part(each) for each in islice(iterate(algorithm), WARM_UP, WARM_UP + options.iterations)
+    ]
     algorithm.stop()
     ray.shutdown()
-    return results
+    return rows
+
+
+def _by_part(iteration: Iteration) -> dict[str, float]:
+    seconds = {
+        "simulation": iteration.runners_mean("simulation"),
+        "forward": iteration.runners_mean("forward"),
+        "learning": iteration.main["learning"],
+    }
+    rest = iteration.wall - sum(seconds.values())
+    return {**seconds, "rest": rest, "wall": iteration.wall, "decisions": iteration.decisions}

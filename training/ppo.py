@@ -122,12 +122,13 @@ def build_config(
             rollout_fragment_length="auto",
             sample_timeout_s=_SAMPLE_TIMEOUT_S,
         )
-        # PPO's sampling and learning alternate, so a learner process of its own gains nothing.
+        # PPO's sampling and learning alternate, so a single learner gains nothing from a process
+        # of its own.
         .learners(
             learner_class=DrivingLearner,
-            num_learners=0,
+            num_learners=resources.num_learners if resources.num_learners > 1 else 0,
             num_cpus_per_learner=resources.main_cpus,
-            num_gpus_per_learner=resources.gpus_per_trial,
+            num_gpus_per_learner=resources.gpus_per_learner,
         )
         .resources(num_cpus_for_main_process=resources.main_cpus)
         .fault_tolerance(restart_failed_env_runners=True)

@@ -30,9 +30,11 @@ class Resources:
     num_env_runners: int
     cpus_per_env_runner: float
     main_cpus: float
-    """CPUs of the process that learns (besides its GPU)."""
-    gpus_per_trial: float
+    """CPUs of the process that learns (besides its GPU); of several, each has as many, and so has
+    the one that gathers what is sampled."""
+    gpus_per_learner: float
     max_concurrent_trials: int
+    num_learners: int = 1
 
 
 def plan(
@@ -42,6 +44,7 @@ def plan(
     trials: int,
     num_env_runners: int,
     max_concurrent_trials: int | None = None,
+    num_learners: int = 1,
 ) -> Resources:
     """Share a cluster between trials.
 
@@ -55,30 +58,45 @@ def plan(
         trials: To be run in all.
         num_env_runners: Wanted per trial.
         max_concurrent_trials: At most this many side by side; None for as many as hold.
+        num_learners: Of each trial.
+
+    Raises:
+        NoResourcesError: Several learners have fewer GPUs: none of them can share one.
     """
     small = cpus <= _SMALL_CLUSTER_CPUS
     main_cpus, runner_cpus = _SMALL_CLUSTER_SHARES if small else _SHARES
     limit = min(trials, max_concurrent_trials or trials)
+    fixed_cpus = main_cpus
+    if num_learners > 1:
+        fixed_cpus += num_learners * main_cpus
+        if gpus:
+            limit = min(limit, int(gpus // num_learners))
+        if not limit:
+            raise NoResourcesError(
+                f"{num_learners} learners need a GPU each, and there are {gpus:g}: "
+                "pass a smaller --num-learners, or a larger --num-gpus"
+            )
     wanted = min(limit, 2)
     # The sums of tenths are compared with a margin for their rounding.
-    runners = int((cpus / wanted - main_cpus) / runner_cpus + 1e-6)
+    runners = int((cpus / wanted - fixed_cpus) / runner_cpus + 1e-6)
     runners = max(1, min(num_env_runners, runners))
-    concurrent = int(cpus / (main_cpus + runners * runner_cpus) + 1e-6)
+    concurrent = int(cpus / (fixed_cpus + runners * runner_cpus) + 1e-6)
     concurrent = max(1, min(limit, concurrent))
     return Resources(
         num_env_runners=runners,
         cpus_per_env_runner=runner_cpus,
         main_cpus=main_cpus,
-        gpus_per_trial=_gpu_share(gpus, concurrent),
+        gpus_per_learner=_gpu_share(gpus, concurrent * num_learners),
         max_concurrent_trials=concurrent,
+        num_learners=num_learners,
     )
 
 
-def _gpu_share(gpus: float, trials: int) -> float:
-    """The share of a GPU with which that many trials fit; a share lies on one GPU."""
+def _gpu_share(gpus: float, learners: int) -> float:
+    """The share of a GPU with which that many learners fit; a share lies on one GPU."""
     if gpus < 1:
-        return gpus / trials
-    return 1.0 / math.ceil(trials / math.floor(gpus))
+        return gpus / learners
+    return 1.0 / math.ceil(learners / math.floor(gpus))
 
 
 def wait_for_cluster(num_gpus: float | None, *, timeout_s: float = 1800.0) -> tuple[float, float]:

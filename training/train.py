@@ -128,6 +128,7 @@ def train(command: Command) -> bool:
         trials=trials,
         num_env_runners=recipe.num_env_runners,
         max_concurrent_trials=options.max_concurrent_trials,
+        num_learners=recipe.num_learners,
     )
     _say(_describe(resources, trials, cpus, gpus))
     if recipe.finetune_at >= recipe.max_iters:
@@ -217,7 +218,9 @@ def _conclude(
 
 
 def _describe(resources: Resources, trials: int, cpus: float, gpus: float) -> str:
-    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else "the CPU"
+    device = f"{resources.gpus_per_learner:g} GPU" if resources.gpus_per_learner else "the CPU"
+    if resources.num_learners > 1:
+        device = f"{device} in each of {resources.num_learners} processes"
     return (
         f"{trials} trial{'s' if trials > 1 else ''}, {resources.max_concurrent_trials} side by "
         f"side; each samples with {resources.num_env_runners} env runners and learns on {device} "

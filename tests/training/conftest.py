@@ -16,7 +16,7 @@ LOCAL = Resources(
     num_env_runners=0,
     cpus_per_env_runner=1,
     main_cpus=1,
-    gpus_per_trial=0,
+    gpus_per_learner=0,
     max_concurrent_trials=1,
 )
 """A trial that samples in its own process."""

@@ -31,7 +31,7 @@ def checkpoint(
         num_env_runners=0,
         cpus_per_env_runner=1,
         main_cpus=1,
-        gpus_per_trial=0,
+        gpus_per_learner=0,
         max_concurrent_trials=1,
     )
     algorithm = build_config(tiny_recipe, alone, seed=1).build_algo()

@@ -37,6 +37,7 @@ PUBLISHED = {
     "num_epochs": 10,
     "num_env_runners": 4,
     "num_envs_per_env_runner": 2,
+    "num_learners": 1,
     "checkpoint_every": 10,
     "keep_checkpoints": 3,
 }
@@ -160,6 +161,7 @@ def test_a_recipe_describes_how_its_policies_run() -> None:
                 "num_epochs",
                 "num_env_runners",
                 "num_envs_per_env_runner",
+                "num_learners",
                 "checkpoint_every",
                 "keep_checkpoints",
             )

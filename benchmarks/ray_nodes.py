@@ -1,0 +1,68 @@
+"""Ray nodes on one host, each with an object store of its own, and what goes through the stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray._private.internal_api import node_stats
+from ray._private.worker import global_worker
+from ray.cluster_utils import Cluster
+
+_STORE_BYTES = 2 << 30
+
+
+@contextmanager
+def ray_nodes(count: int, cpus: int) -> Iterator[None]:
+    """A Ray cluster of this process, and the connection to it.
+
+    One node has all CPUs. Of several, the first one has none, as the head node in ``job.yaml``,
+    and this process is connected to it; each of the others has its share.
+
+    Args:
+        count: Nodes.
+        cpus: CPUs that Ray is told of.
+    """
+    shares = [cpus]
+    if count > 1:
+        others = count - 1
+        shares = [0, *((cpus + i) // others for i in range(others))]
+    cluster = Cluster()
+    try:
+        for number, share in enumerate(shares):
+            cluster.add_node(
+                num_cpus=share,
+                object_store_memory=_STORE_BYTES,
+                # Its default is one fixed port, which another cluster on this machine may have.
+                dashboard_agent_listen_port=None,
+                **({} if number else {"include_dashboard": False, "dashboard_port": None}),
+            )
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def stored_bytes() -> dict[str, int]:
+    """Bytes that were ever created in each node's object store, by the node's id.
+
+    What one node pulls from another is created in both stores. Objects of less than 100 kB go with
+    the messages, and through no store.
+    """
+    return {
+        node["NodeID"]: int(
+            node_stats(
+                node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False
+            ).store_stats.cumulative_created_bytes
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+
+
+def serialized_bytes(value: Any) -> int:
+    """The size of a value as Ray sends it."""
+    return int(global_worker.get_serialization_context().serialize(value).total_bytes)
