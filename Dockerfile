@@ -35,7 +35,9 @@ RUN python -m pip install --no-cache-dir \
     tyro==1.0.17 \
     tqdm==4.70.1
 
-# A missing or broken package fails the build, not a node that is already being paid for.
+# A missing or broken package fails the build, not a node that is already being paid for. A step of
+# its own, so that another check does not install everything anew.
+# hadolint ignore=DL3059
 RUN python -c "\
 import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
 import fastapi, httpx, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \

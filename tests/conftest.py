@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from pyarrow import fs
 
+from tests.s3_server import serve_s3
 from training.actions import ActionFilter
 from training.environment import Pipeline
 from training.manifest import Manifest
@@ -107,22 +107,12 @@ def store(tmp_path: Path) -> PolicyStore:
 @pytest.fixture(scope="module")
 def s3_bucket() -> Iterator[str]:
     """The address of a bucket on a server that speaks S3."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
+    with serve_s3() as server, pytest.MonkeyPatch.context() as environment:
         environment.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_ACCESS_KEY_ID", "key")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        filesystem, name = fs.FileSystem.from_uri("s3://bucket?allow_bucket_creation=true")
-        filesystem.create_dir(name)
+        for name, value in server.variables.items():
+            environment.setenv(name, value)
+        server.filesystem().create_dir("bucket")
         yield "s3://bucket"
-    server.stop()
 
 
 @pytest.fixture(params=["disk", "s3"])

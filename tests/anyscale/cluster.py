@@ -1,0 +1,159 @@
+"""A Ray cluster as Anyscale starts it for a job: a head without CPUs, and a node with a T4."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.anyscale import t4
+
+COMMANDS = Path(sys.executable).parent
+# Of who runs the tests: an account, storage, a cluster.
+_NOT_THERE = ("ANYSCALE_", "AWS_", "CARRACING_", "RAY_")
+_NODE = ("--block", "--disable-usage-stats", "--node-ip-address", "127.0.0.1")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(
+    address: str, satisfied: Callable[[httpx.Response], bool], timeout_s: float = 180
+) -> None:
+    """Ask until an answer satisfies, or fail with the last one."""
+    deadline = time.monotonic() + timeout_s
+    answer = "nothing"
+    while time.monotonic() < deadline:
+        try:
+            response = httpx.get(address, timeout=10)
+        except httpx.TransportError as error:
+            answer = repr(error)
+        else:
+            if satisfied(response):
+                return
+            answer = response.text
+        time.sleep(0.5)
+    pytest.fail(f"{address} after {timeout_s:g} s: {answer}")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster."""
+
+    folder: Path
+    dashboard: str
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str, timeout: float = 120) -> str:
+        """Run a command of Ray's; its output."""
+        deadline = time.monotonic() + 60
+        while True:
+            done = subprocess.run(
+                [str(COMMANDS / arguments[0]), *arguments[1:]],
+                cwd=self.folder,
+                env={
+                    **self.environment,
+                    "RAY_API_SERVER_ADDRESS": self.dashboard,
+                    "RAY_DASHBOARD_ADDRESS": self.dashboard,
+                },
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+            # A node's agent joins some seconds after its dashboard answers.
+            if "No available agent" not in done.stderr or time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+
+@contextmanager
+def start_cluster(
+    folder: Path, variables: Mapping[str, str], *, head_cpus: float, worker_cpus: float
+) -> Iterator[Cluster]:
+    """Start a head and a node with a GPU that Ray takes to be there.
+
+    Args:
+        folder: An empty one, in which all of it runs: nothing of the checkout is on its path.
+        variables: That every process of it has in its environment.
+        head_cpus: Of the head, for Ray to give.
+        worker_cpus: Of the other node.
+    """
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(_NOT_THERE)},
+        # It listens on loopback only, and a test asks its dashboard as a browser would.
+        "RAY_AUTH_MODE": "disabled",
+        # A node that is told to end would give what runs there half a minute.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # `python` is this one, as it is the image's on Anyscale.
+        "PATH": f"{COMMANDS}:{os.environ['PATH']}",
+        **variables,
+    }
+    on_path = folder / "path"
+    on_path.mkdir()
+    shutil.copy(t4.__file__, on_path)
+    with_t4 = {
+        **environment,
+        "PYTHONPATH": str(on_path),
+        # Ray's own name for what runtime environments call worker_process_setup_hook.
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": f"t4.{t4.compute_on_the_cpu.__name__}",
+    }
+    gcs, dashboard = free_port(), free_port()
+    address = f"http://127.0.0.1:{dashboard}"
+    head = ("--head", "--port", f"{gcs}", "--dashboard-port", f"{dashboard}")
+    worker = ("--address", f"127.0.0.1:{gcs}", "--num-gpus", "1")
+    with ExitStack() as nodes:
+        nodes.enter_context(_node(folder, environment, *head, "--num-cpus", f"{head_cpus:g}"))
+        wait_for(f"{address}/api/version", lambda response: response.is_success)
+        nodes.enter_context(_node(folder, with_t4, *worker, "--num-cpus", f"{worker_cpus:g}"))
+        yield Cluster(folder, address, environment)
+
+
+@contextmanager
+def _node(folder: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[None]:
+    """A node that ends with this: its command blocks, so that nothing else has to be told."""
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as files:
+        process = subprocess.Popen(
+            [
+                *(str(COMMANDS / "ray"), "start", *_NODE, *arguments),
+                # A node unpacks the working directory among its own files. The path must be short,
+                # for sockets are among them.
+                *("--temp-dir", files),
+                # Its default is one fixed port, which another node on this machine may have.
+                *("--dashboard-agent-listen-port", str(free_port())),
+            ],
+            cwd=folder,
+            env=dict(environment),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
