@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -114,23 +118,61 @@ def s3_bucket() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_ACCESS_KEY_ID", "key")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        filesystem, name = fs.FileSystem.from_uri("s3://bucket?allow_bucket_creation=true")
-        filesystem.create_dir(name)
+        for name, value in s3_variables(f"http://{host}:{port}").items():
+            environment.setenv(name, value)
+        make_bucket()
         yield "s3://bucket"
     server.stop()
 
 
-@pytest.fixture(params=["disk", "s3"])
+def s3_variables(endpoint: str) -> dict[str, str]:
+    """What a program has to be told to find the bucket."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL_S3": "",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def make_bucket() -> None:
+    """Make the bucket on the server that the variables name."""
+    fs.S3FileSystem(
+        region="us-east-1",
+        endpoint_override=os.environ["AWS_ENDPOINT_URL"],
+        allow_bucket_creation=True,
+    ).create_dir("bucket")
+
+
+@pytest.fixture(scope="module")
+def gs_bucket() -> Iterator[str]:
+    """The address of a bucket on a server that speaks as Google's storage does."""
+    from gcp_storage_emulator.handlers import buckets
+    from gcp_storage_emulator.server import RequestHandler
+    from gcp_storage_emulator.storage import Storage as Emulated
+
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    emulated = Emulated(use_memory_fs=True)
+    buckets.create_bucket("bucket", emulated)
+    server = HTTPServer(("127.0.0.1", 0), partial(RequestHandler, emulated))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    with pytest.MonkeyPatch.context() as environment:
+        host, port = server.server_address[:2]
+        environment.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://{host!s}:{port}")
+        yield "gs://bucket"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["disk", "s3", "gs"])
 def any_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty storage root of every kind in turn."""
     if request.param == "disk":
         return str(tmp_path / "store")
-    return f"{request.getfixturevalue('s3_bucket')}/{uuid4().hex}"
+    return f"{request.getfixturevalue(f'{request.param}_bucket')}/{uuid4().hex}"
 
 
 @pytest.fixture
