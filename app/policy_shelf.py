@@ -12,6 +12,7 @@ from typing import NamedTuple
 from app.bundled import Source, load_bundled
 from app.listing import Lister
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
+from app.storage_reads import StorageReads
 from training.manifest import Manifest
 from training.policy import Policy
 from training.store import BrokenPolicyError, NoPolicyError, PolicyRef, PolicyStore
@@ -39,8 +40,11 @@ class Described(NamedTuple):
 class PolicyShelf:
     """Finds policies and keeps those that were used last. It belongs to one event loop."""
 
-    def __init__(self, store: PolicyStore, watcher: PolicyWatcher, lister: Lister) -> None:
+    def __init__(
+        self, store: PolicyStore, watcher: PolicyWatcher, lister: Lister, reads: StorageReads
+    ) -> None:
         self._store = store
+        self._reads = reads
         self._watcher = watcher
         self._lister = lister
         self._kept: OrderedDict[tuple[Source, str], LoadedPolicy] = OrderedDict()
@@ -94,6 +98,13 @@ class PolicyShelf:
             "; ".join(reasons)
             or f"there is no policy {version[:_REPEATED]!r}; GET /policies lists the versions"
         )
+
+    def served(self, version: str, source: Source) -> Policy | None:
+        """The policy of that name and place if it is the one that is served; else None."""
+        loaded = self._watcher.loaded
+        if loaded is None or (loaded.ref.version, loaded.source) != (version, source):
+            return None
+        return loaded.policy
 
     def _newest(self) -> LoadedPolicy:
         loaded = self._watcher.loaded
@@ -162,7 +173,7 @@ class PolicyShelf:
             return kept
         task = self._loading.get(key)
         if task is None:
-            task = self._loading[key] = asyncio.create_task(asyncio.to_thread(load))
+            task = self._loading[key] = asyncio.create_task(self._reads.read(load))
             task.add_done_callback(partial(self._loaded, key))
         # One who leaves does not take it away from the others.
         return await asyncio.shield(task)

@@ -149,7 +149,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         spare = self._published.values()
         try:
             prune(self._store, self._run, keep=self._keep_policies, spare=spare)
-        except OSError as error:
+        except (OSError, BrokenPolicyError) as error:
             logger.warning("old policies could not be deleted: %s", error)
 
     def _keep_if_best(self, trial: Trial, checkpoint: Checkpoint) -> None:

@@ -23,6 +23,7 @@ def prune(store: PolicyStore, run: str, *, keep: int, spare: Collection[PolicyRe
         spare: Those that stay besides.
 
     Raises:
+        BrokenPolicyError: What is the latest cannot be told.
         OSError: Storage is away; the next time deletes what was to go.
     """
     found = store.listing(run=run)

@@ -146,17 +146,22 @@ def parse_manifest(content: bytes, *, ref: PolicyRef | None = None) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except pydantic.ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {faults}") from error
+        raise BrokenPolicyError(
+            f"{label}: {MANIFEST_FILE} is not valid: {_faults(error)}"
+        ) from error
     if ref is not None and (manifest.run, manifest.version) != (ref.run, ref.version):
         raise BrokenPolicyError(
             f"{ref.version}: its manifest belongs to {manifest.version} of run {manifest.run}, "
             f"and its folder to run {ref.run}"
         )
     return manifest
+
+
+def _faults(error: pydantic.ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
+        for fault in error.errors(include_url=False)
+    )
 
 
 class PolicyStore:
@@ -202,21 +207,18 @@ class PolicyStore:
         self.storage.delete_folder(ref.folder)
 
     def latest_ref(self) -> PolicyRef | None:
-        """The policy that ``latest.json`` names: one small read. None when there is none to read.
+        """The policy that ``latest.json`` names: one small read. None where there is no such file.
 
         Raises:
+            BrokenPolicyError: It names none.
             OSError: Storage is away.
         """
-        try:
-            return self._read_latest()
-        except pydantic.ValidationError:
-            return None
-
-    def _read_latest(self) -> PolicyRef | None:
         try:
             return PolicyRef.model_validate_json(self.storage.read(LATEST_FILE))
         except FileNotFoundError:
             return None
+        except pydantic.ValidationError as error:
+            raise BrokenPolicyError(f"{LATEST_FILE} is not valid: {_faults(error)}") from error
 
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
         """Read and verify one policy; raises what :func:`read_policy` does."""
@@ -254,7 +256,8 @@ class PolicyStore:
                 unfinished.append(ref)
                 continue
             try:
-                manifests[ref] = parse_manifest(content, ref=ref)
+                # Kept at once: a listing that takes long may be given up, and another goes on.
+                self._manifests[ref] = manifests[ref] = parse_manifest(content, ref=ref)
             except BrokenPolicyError as error:
                 broken[ref] = str(error)
         self._manifests = manifests
@@ -265,9 +268,9 @@ class PolicyStore:
         """Policies to try in turn: what ``latest.json`` names, then the others by age."""
         latest: PolicyRef | None = None
         try:
-            latest = self._read_latest()
-        except pydantic.ValidationError as error:
-            logger.warning("%s is not valid, policies are listed instead: %s", LATEST_FILE, error)
+            latest = self.latest_ref()
+        except BrokenPolicyError as error:
+            logger.warning("policies are listed instead: %s", error)
         if latest is not None:
             yield latest
         listing = self.listing()
@@ -306,4 +309,7 @@ class PolicyStore:
 
         One that was merely deleted has successors, which come behind it in :meth:`newest_first`.
         """
-        return self.latest_ref() == ref
+        try:
+            return self.latest_ref() == ref
+        except BrokenPolicyError:
+            return False

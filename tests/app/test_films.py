@@ -17,6 +17,7 @@ from app import films
 from app.films import BusyError, ByteCache, FilmOrder, FilmPolicyError, FilmStudio
 from app.metrics import FilmCounts
 from app.schemas import SEED_LIMIT
+from app.storage_reads import StorageReads
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
@@ -41,9 +42,11 @@ def order(store: PolicyStore, ref: PolicyRef) -> FilmOrder:
 
 @pytest.fixture
 def studio(store: PolicyStore) -> Iterator[FilmStudio]:
-    studio = FilmStudio(store, max_waiting=2, cache_bytes=10_000_000)
+    reads = StorageReads(store.storage.root)
+    studio = FilmStudio(store, reads, max_waiting=2, cache_bytes=10_000_000)
     yield studio
     studio.close()
+    reads.close()
 
 
 def pictures_of(content: bytes) -> list[np.ndarray]:
@@ -71,7 +74,7 @@ async def test_a_film_shows_the_drive(
 async def test_the_same_order_gives_the_same_bytes(store: PolicyStore, order: FilmOrder) -> None:
     contents = []
     for _ in range(2):
-        studio = FilmStudio(store, max_waiting=1, cache_bytes=0)
+        studio = FilmStudio(store, StorageReads(store.storage.root), max_waiting=1, cache_bytes=0)
         contents.append(await studio.film(order))
         studio.close()
     assert contents[0] == contents[1]
@@ -105,6 +108,7 @@ async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) ->
     told: list[FilmCounts] = []
     studio = FilmStudio(
         store,
+        StorageReads(store.storage.root),
         max_waiting=2,
         cache_bytes=10_000_000,
         report=lambda counts: told.append(dataclasses.replace(counts)),

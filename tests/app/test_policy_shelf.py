@@ -15,6 +15,7 @@ from app.bundled import read_bundled
 from app.listing import Lister
 from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import PolicyWatcher
+from app.storage_reads import StorageReads
 from tests.app.conftest import pictures
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
@@ -33,7 +34,8 @@ async def following(watcher: PolicyWatcher) -> AsyncIterator[None]:
 
 
 def shelf_of(store: PolicyStore, watcher: PolicyWatcher) -> PolicyShelf:
-    return PolicyShelf(store, watcher, Lister(store))
+    reads = StorageReads(store.storage.root)
+    return PolicyShelf(store, watcher, Lister(store, reads), reads)
 
 
 @pytest.fixture
