@@ -19,7 +19,15 @@ from dataclasses import dataclass
 
 import pydantic
 
-from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileDigest, FileDigests, Manifest, Name
+from training.manifest import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    FileDigest,
+    FileDigests,
+    Manifest,
+    Name,
+    SealError,
+)
 from training.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -144,11 +152,13 @@ def parse_manifest(content: bytes, *, ref: PolicyRef | None = None) -> Manifest:
     """Read a ``manifest.json``; raises BrokenPolicyError with every fault that it has."""
     label = ref.version if ref else "manifest"
     try:
-        manifest = Manifest.model_validate_json(content)
+        manifest = Manifest.from_file(content)
     except pydantic.ValidationError as error:
         raise BrokenPolicyError(
             f"{label}: {MANIFEST_FILE} is not valid: {_faults(error)}"
         ) from error
+    except SealError as error:
+        raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {error}") from error
     if ref is not None and (manifest.run, manifest.version) != (ref.run, ref.version):
         raise BrokenPolicyError(
             f"{ref.version}: its manifest belongs to {manifest.version} of run {manifest.run}, "
@@ -184,7 +194,7 @@ class PolicyStore:
             BrokenPolicyError: The manifest does not describe these weights.
             OSError: Storage refused; what was the latest still is.
         """
-        manifest_json = manifest.model_dump_json(indent=2).encode()
+        manifest_json = manifest.to_file()
         verify(manifest_json, weights)
         ref = PolicyRef(run=manifest.run, version=manifest.version)
         self.storage.write(f"{ref.folder}/{WEIGHTS_FILE}", weights)
