@@ -20,8 +20,6 @@ PROJECT_FOLDER = "carracing-ppo"
 
 
 _READS: Final = 5
-_NO_OBJECT: Final = ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND")
-"""How errors name an object that was deleted between two requests."""
 
 
 class StorageError(Exception):
@@ -108,7 +106,8 @@ class Storage:
                 try:
                     content: bytes = file.read()
                 except OSError as error:
-                    if any(code in str(error) for code in _NO_OBJECT):
+                    # What S3 says of an object that was deleted in between depends on much.
+                    if self.filesystem.get_file_info(path).type == fs.FileType.NotFound:
                         raise FileNotFoundError(errno.ENOENT, "it was deleted", path) from error
                     raise
             if self.filesystem.get_file_info(path).size == size:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
 from training.rollout import Shot, drive
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyRef, PolicyStore, PublishedPolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -248,6 +249,43 @@ async def test_storage_that_is_away_is_not_a_missing_policy(
     monkeypatch.setattr(PolicyStore, "fetch", away)
     with pytest.raises(ConnectionError):
         await studio.film(order)
+
+
+async def test_a_policy_that_comes_along_is_not_looked_for_in_storage(
+    studio: FilmStudio, order: FilmOrder, store: PolicyStore, ref: PolicyRef
+) -> None:
+    given = store.fetch(ref)
+    store.delete(ref)
+    assert (await studio.film(order, given)).startswith(b"GIF89a")
+    # It is kept: the next one does without.
+    assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
+
+
+async def test_storage_that_hangs_holds_up_no_film_of_a_policy_that_is_known(
+    studio: FilmStudio,
+    order: FilmOrder,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await studio.film(order)
+    answers = threading.Event()
+    fetch = PolicyStore.fetch
+
+    def hang(store: PolicyStore, ref: PolicyRef) -> PublishedPolicy:
+        assert answers.wait(60)
+        return fetch(store, ref)
+
+    monkeypatch.setattr(PolicyStore, "fetch", hang)
+    other = publish_policy(store, iteration=2)
+    digest = fetch(store, other).manifest.digest
+    held_up = asyncio.create_task(
+        studio.film(dataclasses.replace(order, version=other.version, digest=digest))
+    )
+    await asyncio.sleep(0)
+    assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
+    answers.set()
+    assert (await held_up).startswith(b"GIF89a")
 
 
 def test_the_etag_tells_orders_apart() -> None:
