@@ -61,9 +61,10 @@ class CurveDrawer:
         """A run's table, and where it was found."""
         bundled = source == "bundled"
         path = "the bundled progress.csv" if bundled else progress_file(run)
-        read = read_bundled_progress if bundled else partial(self._store.storage.read, path)
         try:
-            return await self._reads.read(read), path
+            if bundled:
+                return await asyncio.to_thread(read_bundled_progress), path
+            return await self._reads.read(partial(self._store.storage.read, path)), path
         except FileNotFoundError as error:
             raise NoCurveError(f"run {run} has no table of its progress ({path})") from error
 

@@ -275,6 +275,8 @@ class FilmStudio:
             return policy
         if given is not None:
             policy = Policy.from_published(given)
+        elif order.source == "bundled":
+            policy = await asyncio.to_thread(self._fetch, order)
         else:
             policy = await self._reads.read(partial(self._fetch, order))
         self._policies[key] = policy

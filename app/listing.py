@@ -37,6 +37,7 @@ class Lister:
             BusyError: Too many wait already.
             OSError: Storage is away, for all who waited.
         """
+        self._reads.check()
         if self._waiting >= LISTINGS:
             raise BusyError(f"{LISTINGS} wait for storage to be listed already")
         self._waiting += 1

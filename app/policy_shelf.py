@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.bundled import Source, load_bundled
 from app.listing import Lister
@@ -132,7 +132,10 @@ class PolicyShelf:
         return self._newest()
 
     async def _bundled(self) -> LoadedPolicy:
-        return await self._keep(("bundled", BUNDLED), self._load_bundled)
+        # Not as storage is read, which may not answer at the moment.
+        return await self._keep(
+            ("bundled", BUNDLED), partial(asyncio.to_thread, self._load_bundled)
+        )
 
     def _load_bundled(self) -> LoadedPolicy:
         try:
@@ -152,7 +155,8 @@ class PolicyShelf:
         loaded = self._watcher.loaded
         if loaded is not None and loaded.ref == ref:
             return loaded
-        return await self._keep(("storage", ref.folder), partial(self._load, ref))
+        load = partial(self._reads.read, partial(self._load, ref))
+        return await self._keep(("storage", ref.folder), load)
 
     def _load(self, ref: PolicyRef) -> LoadedPolicy:
         try:
@@ -165,15 +169,15 @@ class PolicyShelf:
         return LoadedPolicy(policy, ref, datetime.now(UTC))
 
     async def _keep(
-        self, key: tuple[Source, str], load: Callable[[], LoadedPolicy]
+        self, key: tuple[Source, str], load: Callable[[], Coroutine[Any, Any, LoadedPolicy]]
     ) -> LoadedPolicy:
-        """What was loaded before, or is being loaded; else load it in a thread."""
+        """What was loaded before, or is being loaded; else load it."""
         if (kept := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return kept
         task = self._loading.get(key)
         if task is None:
-            task = self._loading[key] = asyncio.create_task(self._reads.read(load))
+            task = self._loading[key] = asyncio.create_task(load())
             task.add_done_callback(partial(self._loaded, key))
         # One who leaves does not take it away from the others.
         return await asyncio.shield(task)

@@ -47,15 +47,19 @@ class StorageReads:
                 asks at the moment. As every OSError it says that storage is away.
             Exception: Whatever the work raises.
         """
+        self.check()
         if not self._hangs:
             return await self._run(work, limit_s)
-        if self._probing:
-            raise TimeoutError(f"{self._root} does not answer at the moment")
         self._probing = True
         try:
             return await self._run(work, limit_s)
         finally:
             self._probing = False
+
+    def check(self) -> None:
+        """Raise TimeoutError where a read would be refused at once: for who would wait before."""
+        if self._hangs and self._probing:
+            raise TimeoutError(f"{self._root} does not answer at the moment")
 
     def close(self) -> None:
         """Give up what is waiting."""

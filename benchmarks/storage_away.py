@@ -42,6 +42,11 @@ _BACK_S: Final = 120.0
 """How long the newest policy is waited for."""
 _PAUSE_S: Final = 0.5
 """Between two requests other than queries."""
+_HEAD: Final = (
+    "\n| connections | away, s | queries | films | failed | p99 before / while away "
+    "| 503 of what needs storage, slowest | newest first / alone after |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
 NEEDS_STORAGE: Final = ("/policies", "/curve.json")
 ALWAYS: Final = ("/health/ready", "/gif?max_steps=50&width=60&seed={}")
 
@@ -224,7 +229,7 @@ def main() -> None:
     """Take storage away in both manners, and print what came out."""
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(1)
-    rows: dict[str, Record] = {}
+    faults: list[str] = []
     with s3_server() as port, Door(port) as door:
         store = PolicyStore.open(_ROOT)
         store.storage.write(progress_file(RUN), read_bundled_progress())
@@ -240,17 +245,13 @@ def main() -> None:
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{door.port}",
         }
         with running(OURS, environment) as server:
+            print(_HEAD)
             for title, leave in {"refused": door.shut, "hanging": door.hang}.items():
-                rows[title] = asyncio.run(observe(options, server.port, leave, publish, door.open))
-    print(
-        "\n| connections | away, s | queries | films | failed | p99 before / while away "
-        "| 503 of what needs storage, slowest | newest first / alone after |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for title, record in rows.items():
-        print(describe(title, record))
-    for fault in [fault for record in rows.values() for fault in record.failures()][:5]:
-        print(f"\nfailed: {fault}")
+                record = asyncio.run(observe(options, server.port, leave, publish, door.open))
+                faults += [f"{title}: {fault}" for fault in record.failures()]
+                print(describe(title, record), flush=True)
+    for fault in faults[:5]:
+        print(f"\nfailed, connections {fault}")
 
 
 if __name__ == "__main__":

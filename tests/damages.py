@@ -108,6 +108,10 @@ def _widen(tensors: dict[str, torch.Tensor]) -> None:
     tensors[name] = torch.zeros(*(size + 1 for size in tensors[name].shape))
 
 
+def _drop(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors[max(tensors)]
+
+
 class Touch:
     """Unpickled, it makes a file."""
 
@@ -156,7 +160,7 @@ CONSISTENT_DAMAGES: Damages = {
     "infinity": (lambda c: c.change_tensors(_fill(float("inf"))), "is not finite float32"),
     "halves": (lambda c: c.change_tensors(_convert), "is not finite float32"),
     "other shapes": (lambda c: c.change_tensors(_widen), "do not fit the manifest's network"),
-    "a tensor less": (lambda c: c.change_tensors(lambda t: t.pop(max(t))), "do not fit"),
+    "a tensor less": (lambda c: c.change_tensors(_drop), "do not fit"),
     "another network": (
         lambda c: c.set_field("network", {"convolutions": [[9, 8, 4]]}),
         "do not fit|network",

@@ -116,7 +116,8 @@ async def test_a_policy_that_was_deleted_is_nothing_broken(
     bench: Bench, sink: FakeSink, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = publish_policy(bench.store, iteration=1)
-    fetch, newer = PolicyStore.fetch, []
+    fetch = PolicyStore.fetch
+    newer: list[PolicyRef] = []
 
     def overtaken(store: PolicyStore, ref: PolicyRef) -> object:
         if not newer:
