@@ -17,9 +17,8 @@ from training.buckets import open_bucket
 
 CLUSTER_STORAGE = Path("/mnt/cluster_storage")
 PROJECT_FOLDER = "carracing-ppo"
-
-
 _READS: Final = 5
+"""Of an object that is replaced each time."""
 
 
 class StorageError(Exception):
