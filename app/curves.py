@@ -8,9 +8,11 @@ import json
 import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from app.bundled import Source, read_bundled_progress
 from app.renderer import CurveEncoding, NoCurveError
+from app.storage_reads import StorageReads
 from training.progress import ProgressError, read_progress
 from training.store import PolicyStore, progress_file
 
@@ -22,14 +24,16 @@ _CurveKey = tuple[str, str, CurveEncoding, int | None]
 class CurveDrawer:
     """Draws curves one after the other in a thread. Its methods belong to one event loop."""
 
-    def __init__(self, store: PolicyStore, *, niceness: int = 0) -> None:
+    def __init__(self, store: PolicyStore, reads: StorageReads, *, niceness: int = 0) -> None:
         """Get ready.
 
         Args:
             store: Where the runs' tables are.
+            reads: How they are read.
             niceness: Of the thread that draws, added to this process's.
         """
         self._store = store
+        self._reads = reads
         self._curves: OrderedDict[_CurveKey, bytes] = OrderedDict()
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="curve", initializer=os.nice, initargs=(niceness,)
@@ -44,28 +48,34 @@ class CurveDrawer:
         source: Source = "storage",
     ) -> bytes:
         """See :meth:`app.renderer.Renderer.curve`."""
+        table, path = await self._table(run, source)
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._draw, run, trial, encoding, finetune_at, source
+            self._thread, self._draw, table, path, trial, encoding, finetune_at
         )
 
     def close(self) -> None:
         """Give up what is waiting."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(
-        self,
-        run: str,
-        trial: str,
-        encoding: CurveEncoding,
-        finetune_at: int | None,
-        source: Source,
-    ) -> bytes:
+    async def _table(self, run: str, source: Source) -> tuple[bytes, str]:
+        """A run's table, and where it was found."""
         bundled = source == "bundled"
         path = "the bundled progress.csv" if bundled else progress_file(run)
         try:
-            table = read_bundled_progress() if bundled else self._store.storage.read(path)
+            if bundled:
+                return await asyncio.to_thread(read_bundled_progress), path
+            return await self._reads.read(partial(self._store.storage.read, path)), path
         except FileNotFoundError as error:
             raise NoCurveError(f"run {run} has no table of its progress ({path})") from error
+
+    def _draw(
+        self,
+        table: bytes,
+        path: str,
+        trial: str,
+        encoding: CurveEncoding,
+        finetune_at: int | None,
+    ) -> bytes:
         key = (hashlib.sha256(table).hexdigest(), trial, encoding, finetune_at)
         if (known := self._curves.get(key)) is not None:
             return known

@@ -15,15 +15,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 
 from app.bundled import Source, read_bundled
 from app.metrics import FilmCounts
+from app.storage_reads import StorageReads
 from training.film import WIDTH, Film, FilmFormat
 from training.policy import Policy
 from training.rollout import drive
-from training.store import BrokenPolicyError, PolicyRef, PolicyStore
+from training.store import BrokenPolicyError, PolicyRef, PolicyStore, PublishedPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ class FilmStudio:
     def __init__(
         self,
         store: PolicyStore,
+        reads: StorageReads,
         *,
         max_waiting: int,
         cache_bytes: int,
@@ -141,6 +143,7 @@ class FilmStudio:
 
         Args:
             store: Where the films' policies are, but the bundled one.
+            reads: How they are read.
             max_waiting: Different films that may wait while one is rendered.
             cache_bytes: Size of the cache of finished films.
             niceness: Of the thread that renders, added to this process's.
@@ -149,6 +152,7 @@ class FilmStudio:
         self._counts = FilmCounts()
         self._report = report
         self._store = store
+        self._reads = reads
         self._max_waiting = max_waiting
         self._cache = ByteCache(cache_bytes)
         self._flights: dict[FilmOrder, _Flight] = {}
@@ -162,10 +166,14 @@ class FilmStudio:
         """Films that were rendered to their end."""
         return self._counts.rendered
 
-    async def film(self, order: FilmOrder) -> bytes:
+    async def film(self, order: FilmOrder, policy: PublishedPolicy | None = None) -> bytes:
         """The film as a file: from the cache, with whoever waits for it, or rendered.
 
         A film that nobody waits for any more is given up.
+
+        Args:
+            order: What to show.
+            policy: Its policy, verified, where the caller has it; else storage is asked.
 
         Raises:
             BusyError: Too many other films are waiting.
@@ -181,7 +189,7 @@ class FilmStudio:
             if len(self._flights) > self._max_waiting:
                 raise BusyError(f"{self._max_waiting} films are waiting already")
             abandoned = threading.Event()
-            task = asyncio.create_task(self._fly(order, abandoned))
+            task = asyncio.create_task(self._fly(order, policy, abandoned))
             # Retrieved here for the case that everyone has left.
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             flight = self._flights[order] = _Flight(task, abandoned)
@@ -205,13 +213,16 @@ class FilmStudio:
             flight.abandoned.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _fly(self, order: FilmOrder, abandoned: threading.Event) -> bytes:
+    async def _fly(
+        self, order: FilmOrder, given: PublishedPolicy | None, abandoned: threading.Event
+    ) -> bytes:
         loop = asyncio.get_running_loop()
         try:
+            policy = await self._policy(order, given)
             # With the context, so that what is logged names the request that it is done for.
             render = copy_context().run
             content = await loop.run_in_executor(
-                self._thread, render, self._render, order, abandoned
+                self._thread, render, self._render, order, policy, abandoned
             )
             self._counts.rendered += 1
             self._cache.put(order, content)
@@ -228,14 +239,13 @@ class FilmStudio:
             self._counts.cache_bytes = self._cache.used
             self._report(self._counts)
 
-    def _render(self, order: FilmOrder, abandoned: threading.Event) -> bytes:
+    def _render(self, order: FilmOrder, policy: Policy, abandoned: threading.Event) -> bytes:
         def go_on(_: int = 0) -> None:
             if abandoned.is_set():
                 raise AbandonedError(f"nobody waits for {order}")
 
         go_on()
         began = time.perf_counter()
-        policy = self._policy(order)
         film = Film(order.encoding, width=order.width)
         for episode in range(order.episodes):
             drive(
@@ -258,11 +268,23 @@ class FilmStudio:
         )
         return content
 
-    def _policy(self, order: FilmOrder) -> Policy:
+    async def _policy(self, order: FilmOrder, given: PublishedPolicy | None) -> Policy:
         key = (order.source, order.run, order.version, order.digest)
         if (policy := self._policies.get(key)) is not None:
             self._policies.move_to_end(key)
             return policy
+        if given is not None:
+            policy = Policy.from_published(given)
+        elif order.source == "bundled":
+            policy = await asyncio.to_thread(self._fetch, order)
+        else:
+            policy = await self._reads.read(partial(self._fetch, order))
+        self._policies[key] = policy
+        if len(self._policies) > _POLICIES_KEPT:
+            self._policies.popitem(last=False)
+        return policy
+
+    def _fetch(self, order: FilmOrder) -> Policy:
         bundled = order.source == "bundled"
         place = "bundled" if bundled else "in storage"
         gone = f"policy {order.version} of run {order.run} is not {place} any more"
@@ -274,12 +296,8 @@ class FilmStudio:
             )
             if published.manifest.digest != order.digest:
                 raise FilmPolicyError(f"{gone} with the weights that are served")
-            policy = Policy.from_published(published)
+            return Policy.from_published(published)
         except FileNotFoundError as error:
             raise FilmPolicyError(gone) from error
         except BrokenPolicyError as error:
             raise FilmPolicyError(f"{gone} as it was: {error}") from error
-        self._policies[key] = policy
-        if len(self._policies) > _POLICIES_KEPT:
-            self._policies.popitem(last=False)
-        return policy

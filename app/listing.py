@@ -7,16 +7,20 @@ import math
 
 from app.films import BusyError
 from app.limits import LISTINGS
+from app.storage_reads import StorageReads
 from training.store import Listing, PolicyStore
 
 _KEPT_S = 5.0
+_LIMIT_S = 10.0
+"""Longest wait: the first listing of a large root reads every manifest, and the next goes on."""
 
 
 class Lister:
     """Lists storage beside the event loop, to which its methods belong."""
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: PolicyStore, reads: StorageReads) -> None:
         self._store = store
+        self._reads = reads
         self._lock = asyncio.Lock()
         self._found: Listing | OSError = Listing([], {})
         self._begun_at = -math.inf
@@ -33,6 +37,7 @@ class Lister:
             BusyError: Too many wait already.
             OSError: Storage is away, for all who waited.
         """
+        self._reads.check()
         if self._waiting >= LISTINGS:
             raise BusyError(f"{LISTINGS} wait for storage to be listed already")
         self._waiting += 1
@@ -49,7 +54,9 @@ class Lister:
             if self._begun_at < asked_at - kept_s:
                 begun_at = loop.time()
                 try:
-                    found: Listing | OSError = await asyncio.to_thread(self._store.listing)
+                    found: Listing | OSError = await self._reads.read(
+                        self._store.listing, limit_s=_LIMIT_S
+                    )
                 except OSError as error:
                     found = error
                 self._begun_at, self._found = begun_at, found

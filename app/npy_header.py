@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from threading import Lock
 from typing import Any
 
 from app.problems import ProblemError
@@ -11,6 +12,8 @@ Body = bytes | bytearray
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1024
+_PARSING = Lock()
+"""CPython 3.11 counts its parser's depth for all threads together, and now and then fails one."""
 
 
 def npy_header(content: Body) -> tuple[Any, bool, tuple[int, ...], int]:
@@ -34,7 +37,9 @@ def npy_header(content: Body) -> tuple[Any, bool, tuple[int, ...], int]:
     if length > _MAX_HEADER or len(content) < start + length:
         raise unreadable("its header is cut off or too long")
     try:
-        header = ast.literal_eval(content[start : start + length].decode("latin-1").strip())
+        text = content[start : start + length].decode("latin-1").strip()
+        with _PARSING:
+            header = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise unreadable("its header is not a literal") from error
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.bundled import Source, load_bundled
 from app.listing import Lister
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
+from app.storage_reads import StorageReads
 from training.manifest import Manifest
 from training.policy import Policy
 from training.store import BrokenPolicyError, NoPolicyError, PolicyRef, PolicyStore
@@ -39,8 +40,11 @@ class Described(NamedTuple):
 class PolicyShelf:
     """Finds policies and keeps those that were used last. It belongs to one event loop."""
 
-    def __init__(self, store: PolicyStore, watcher: PolicyWatcher, lister: Lister) -> None:
+    def __init__(
+        self, store: PolicyStore, watcher: PolicyWatcher, lister: Lister, reads: StorageReads
+    ) -> None:
         self._store = store
+        self._reads = reads
         self._watcher = watcher
         self._lister = lister
         self._kept: OrderedDict[tuple[Source, str], LoadedPolicy] = OrderedDict()
@@ -95,6 +99,13 @@ class PolicyShelf:
             or f"there is no policy {version[:_REPEATED]!r}; GET /policies lists the versions"
         )
 
+    def served(self, version: str, source: Source) -> Policy | None:
+        """The policy of that name and place if it is the one that is served; else None."""
+        loaded = self._watcher.loaded
+        if loaded is None or (loaded.ref.version, loaded.source) != (version, source):
+            return None
+        return loaded.policy
+
     def _newest(self) -> LoadedPolicy:
         loaded = self._watcher.loaded
         if loaded is None:
@@ -121,7 +132,10 @@ class PolicyShelf:
         return self._newest()
 
     async def _bundled(self) -> LoadedPolicy:
-        return await self._keep(("bundled", BUNDLED), self._load_bundled)
+        # Not as storage is read, which may not answer at the moment.
+        return await self._keep(
+            ("bundled", BUNDLED), partial(asyncio.to_thread, self._load_bundled)
+        )
 
     def _load_bundled(self) -> LoadedPolicy:
         try:
@@ -141,7 +155,8 @@ class PolicyShelf:
         loaded = self._watcher.loaded
         if loaded is not None and loaded.ref == ref:
             return loaded
-        return await self._keep(("storage", ref.folder), partial(self._load, ref))
+        load = partial(self._reads.read, partial(self._load, ref))
+        return await self._keep(("storage", ref.folder), load)
 
     def _load(self, ref: PolicyRef) -> LoadedPolicy:
         try:
@@ -154,15 +169,15 @@ class PolicyShelf:
         return LoadedPolicy(policy, ref, datetime.now(UTC))
 
     async def _keep(
-        self, key: tuple[Source, str], load: Callable[[], LoadedPolicy]
+        self, key: tuple[Source, str], load: Callable[[], Coroutine[Any, Any, LoadedPolicy]]
     ) -> LoadedPolicy:
-        """What was loaded before, or is being loaded; else load it in a thread."""
+        """What was loaded before, or is being loaded; else load it."""
         if (kept := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return kept
         task = self._loading.get(key)
         if task is None:
-            task = self._loading[key] = asyncio.create_task(asyncio.to_thread(load))
+            task = self._loading[key] = asyncio.create_task(load())
             task.add_done_callback(partial(self._loaded, key))
         # One who leaves does not take it away from the others.
         return await asyncio.shield(task)

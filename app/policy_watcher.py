@@ -12,7 +12,13 @@ from typing import TypeVar
 
 from app.bundled import Source
 from training.policy import Policy
-from training.store import BrokenPolicyError, PolicyRef, PolicyStore
+from training.store import (
+    LATEST_FILE,
+    BrokenPolicyError,
+    PolicyRef,
+    PolicyStore,
+    missing_manifest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +85,9 @@ class PolicyWatcher:
         self._answered = False
         self._fault: str | None = None
         self._broken: dict[PolicyRef, str] = {}
+        self._latest_fault: str | None = None
         # The answer of latest.json that was acted upon, and when to do so again regardless.
-        self._settled: PolicyRef | None = None
+        self._settled: tuple[PolicyRef | None, str | None] = (None, None)
         self._retry_at: float | None = 0.0
         self._stop = threading.Event()
         self._looked = threading.Event()
@@ -101,8 +108,13 @@ class PolicyWatcher:
 
     @property
     def broken(self) -> dict[str, str]:
-        """Version → why it was not loaded, of the policies that were tried."""
-        return {ref.version: reason for ref, reason in self._broken.copy().items()}
+        """Version → why it was not loaded, of the policies that were tried.
+
+        And the same of ``latest.json`` itself, where it names none.
+        """
+        broken = {ref.version: reason for ref, reason in self._broken.copy().items()}
+        fault = self._latest_fault
+        return broken if fault is None else broken | {LATEST_FILE: fault}
 
     @property
     def alive(self) -> bool:
@@ -173,19 +185,26 @@ class PolicyWatcher:
         Raises:
             OSError: Storage is away.
         """
-        latest = self._store.latest_ref()
+        latest: PolicyRef | None = None
+        fault: str | None = None
+        try:
+            latest = self._store.latest_ref()
+        except BrokenPolicyError as error:
+            fault = str(error)
         retry_due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if latest == self._settled and not retry_due:
+        if (latest, fault) == self._settled and not retry_due:
             return
+        if fault is not None:
+            _tell(self._on_reload, False)
+        self._latest_fault = fault
         faults = self._load_newest()
-        self._settled = latest
+        self._settled = (latest, fault)
         loaded = self._loaded
-        if loaded is not None and (latest is None or loaded.ref == latest):
+        if loaded is not None and fault is None and (latest is None or loaded.ref == latest):
             self._retry_at = None
-            self._broken.clear()
         else:
             self._retry_at = time.monotonic() + self._retry_s
-        self._fault = "; ".join(faults) or None
+        self._fault = "; ".join(faults if fault is None else [fault, *faults]) or None
 
     def _load_newest(self) -> list[str]:
         """Load the first whole policy, newest first; why those before it were not."""
@@ -197,33 +216,41 @@ class PolicyWatcher:
                 return faults
             try:
                 policy = self._build(ref)
+            except FileNotFoundError:
+                # A newer one has taken its place, and it was deleted: nothing is wrong.
+                if not self._store.missed(ref):
+                    continue
+                self._skip(ref, missing_manifest(ref), faults)
             except BrokenPolicyError as error:
-                if self._broken.get(ref) != str(error):
-                    logger.warning("policy skipped: %s", error)
-                self._broken[ref] = str(error)
-                faults.append(str(error))
-                _tell(self._on_reload, False)
-                continue
-            self._broken.pop(ref, None)
-            self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
-            self._ready.set()
-            _tell(self._on_reload, True)
-            logger.info("policy %s of run %s is served now", ref.version, ref.run)
-            return faults
+                self._skip(ref, str(error), faults)
+            else:
+                self._broken.pop(ref, None)
+                self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
+                self._ready.set()
+                _tell(self._on_reload, True)
+                logger.info("policy %s of run %s is served now", ref.version, ref.run)
+                return faults
         return faults
+
+    def _skip(self, ref: PolicyRef, reason: str, faults: list[str]) -> None:
+        """Remember why a policy is not used, and tell it once."""
+        if self._broken.get(ref) != reason:
+            logger.warning("policy skipped: %s", reason)
+        self._broken[ref] = reason
+        faults.append(reason)
+        _tell(self._on_reload, False)
 
     def _build(self, ref: PolicyRef) -> Policy:
         """Fetch, verify, build and warm up.
 
         Raises:
+            FileNotFoundError: It is not there.
             BrokenPolicyError: Any of it failed for a reason that lies in the policy.
             OSError: Storage is away.
         """
         try:
             policy = Policy.from_published(self._store.fetch(ref))
             policy.warm_up()
-        except FileNotFoundError as error:
-            raise BrokenPolicyError(f"{ref.version}: it has no manifest") from error
         except (BrokenPolicyError, OSError):
             raise
         except Exception as error:

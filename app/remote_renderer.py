@@ -10,8 +10,10 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from app.bundled import Source
-from app.films import BusyError, FilmOrder
+from app.films import BusyError, FilmOrder, FilmPolicyError
 from app.renderer import RENDER_FAILURES, CurveEncoding, RenderFailure
+from training.policy import Policy
+from training.store import PublishedPolicy
 
 
 class RemoteRenderer:
@@ -19,10 +21,26 @@ class RemoteRenderer:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._handed_over: str | None = None
+        """The version of the policy that the renderer was given last."""
 
-    async def film(self, order: FilmOrder) -> bytes:
-        """See :meth:`app.renderer.Renderer.film`."""
-        return await self._answer(self._handle.film.remote(order))
+    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
+        """See :meth:`app.renderer.Renderer.film`.
+
+        The policy goes along with its first order only, and where the renderer, which keeps a few,
+        has it no more and does not find it in storage.
+        """
+        if policy is None:
+            return await self._answer(self._handle.film.remote(order))
+        if policy.version == self._handed_over:
+            try:
+                return await self._answer(self._handle.film.remote(order))
+            except (FilmPolicyError, OSError):
+                pass
+        published = PublishedPolicy(policy.manifest, policy.weights)
+        film = await self._answer(self._handle.film.remote(order, published))
+        self._handed_over = policy.version
+        return film
 
     async def curve(
         self,

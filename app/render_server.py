@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.bundled import Source
     from app.films import FilmOrder
     from app.renderer import CurveEncoding, RenderFailure
+    from training.store import PublishedPolicy
 
 _NICENESS: Final = 10
 """Of the threads that render, so that queries come first on a core that they share. It ends at 19,
@@ -38,29 +39,35 @@ class RenderServer:
 
         from app.curves import CurveDrawer
         from app.films import FilmStudio
+        from app.storage_reads import StorageReads
         from training.store import PolicyStore
 
         # Before any thread: a render is to take one core, however many there are.
         torch.set_num_threads(1)
         store = PolicyStore.open(settings.root)
+        reads = StorageReads(settings.root)
+        self._closing.callback(reads.close)
         self._studio = FilmStudio(
             store,
+            reads,
             max_waiting=settings.film_max_waiting,
             cache_bytes=settings.film_cache_bytes,
             niceness=_NICENESS,
             report=serve_meters().films,
         )
         self._closing.callback(self._studio.close)
-        self._curves = CurveDrawer(store, niceness=_NICENESS)
+        self._curves = CurveDrawer(store, reads, niceness=_NICENESS)
         self._closing.callback(self._curves.close)
 
     def __del__(self) -> None:
         """Give up what is being rendered; Serve calls this once requests have been answered."""
         self._closing.close()
 
-    async def film(self, order: FilmOrder) -> bytes | RenderFailure:
-        """See :meth:`app.renderer.Renderer.film`."""
-        return await _answer(self._studio.film(order))
+    async def film(
+        self, order: FilmOrder, policy: PublishedPolicy | None = None
+    ) -> bytes | RenderFailure:
+        """See :meth:`app.films.FilmStudio.film`."""
+        return await _answer(self._studio.film(order, policy))
 
     async def curve(
         self,

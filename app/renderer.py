@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from app.bundled import Source
 from app.films import BusyError, FilmOrder, FilmPolicyError
+from training.policy import Policy
 
 CurveEncoding = Literal["png", "svg", "json"]
 
@@ -22,8 +23,12 @@ RENDER_FAILURES = (BusyError, FilmPolicyError, NoCurveError, OSError)
 class Renderer(Protocol):
     """Makes films and curves without holding up the caller's event loop."""
 
-    async def film(self, order: FilmOrder) -> bytes:
+    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
         """The film as a file.
+
+        Args:
+            order: What to show.
+            policy: Its policy, where the caller has it: storage may be away then.
 
         Raises:
             BusyError: Too many films are waiting.

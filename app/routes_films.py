@@ -104,11 +104,11 @@ def film_routes(service: Service) -> APIRouter:
         return Response(status_code=307, headers=headers)
 
     async def answer(
-        request: Request, policy: str, seed: int, options: FilmOptions, encoding: FilmFormat
+        request: Request, version: str, seed: int, options: FilmOptions, encoding: FilmFormat
     ) -> Response:
         check_size(options, encoding)
         with failures_as_problems():
-            manifest, source = await service.shelf.describe(policy)
+            manifest, source = await service.shelf.describe(version)
         order = FilmOrder(
             run=manifest.run,
             version=manifest.version,
@@ -126,7 +126,7 @@ def film_routes(service: Service) -> APIRouter:
         if is_known(request, order.etag):
             return not_modified(headers)
         async with service.rendering():
-            content = await service.renderer.film(order)
+            content = await service.renderer.film(order, service.shelf.served(version, source))
         return answer_with(request, content, headers=headers, media_type=f"image/{encoding}")
 
     def describe(encoding: FilmFormat) -> dict[str, Any]:

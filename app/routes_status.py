@@ -60,7 +60,14 @@ def status_routes(service: Service) -> APIRouter:
         if loaded is not None:
             response.headers.update(policy_headers(loaded))
         broken = {ref.version: reason for ref, reason in listing.broken.items()}
-        broken |= service.watcher.broken
+        # What was tried and is gone since is told only while it is why nothing newer is served.
+        listed = {manifest.version for manifest in listing.policies}
+        at_fault = service.watcher.last_error is not None
+        broken |= {
+            name: reason
+            for name, reason in service.watcher.broken.items()
+            if at_fault or name in listed
+        }
         return Policies(
             storage=service.store.storage.root,
             loaded=loaded.policy.version if loaded else None,

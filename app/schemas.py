@@ -112,7 +112,7 @@ class Policies(BaseModel):
     policies: list[PolicySummary]
     """Newest first."""
     broken: dict[str, str]
-    """Version → why it is not to be used."""
+    """Version → why it is not to be used; and the same of ``latest.json``, where it names none."""
 
 
 class Health(BaseModel):

@@ -19,6 +19,7 @@ from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, no_policy
 from app.renderer import NoCurveError, Renderer
 from app.settings import Settings
+from app.storage_reads import StorageReads
 from training.store import PolicyStore
 
 T = TypeVar("T")
@@ -92,8 +93,9 @@ class Service:
         self.renderer = renderer
         self.store = store
         self.meters = meters
-        self.lister = Lister(store)
-        self.shelf = PolicyShelf(store, watcher, self.lister)
+        self._reads = StorageReads(store.storage.root)
+        self.lister = Lister(store, self._reads)
+        self.shelf = PolicyShelf(store, watcher, self.lister, self._reads)
         self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
         """Where all live drives are simulated: one thread leaves queries the most."""
@@ -142,5 +144,6 @@ class Service:
     def close(self) -> None:
         """Stop the watcher and the threads."""
         self.watcher.stop()
+        self._reads.close()
         for threads in (self._threads, self._json_thread, self.simulation):
             threads.shutdown(wait=False, cancel_futures=True)

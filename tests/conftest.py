@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -115,12 +119,34 @@ def s3_bucket() -> Iterator[str]:
         yield "s3://bucket"
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(scope="module")
+def gs_bucket() -> Iterator[str]:
+    """The address of a bucket on a server that speaks as Google's storage does."""
+    from gcp_storage_emulator.handlers import buckets
+    from gcp_storage_emulator.server import RequestHandler
+    from gcp_storage_emulator.storage import Storage as Emulated
+
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    emulated = Emulated(use_memory_fs=True)
+    buckets.create_bucket("bucket", emulated)
+    server = HTTPServer(("127.0.0.1", 0), partial(RequestHandler, emulated))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    with pytest.MonkeyPatch.context() as environment:
+        host, port = server.server_address[:2]
+        environment.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://{host!s}:{port}")
+        yield "gs://bucket"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["disk", "s3", "gs"])
 def any_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty storage root of every kind in turn."""
     if request.param == "disk":
         return str(tmp_path / "store")
-    return f"{request.getfixturevalue('s3_bucket')}/{uuid4().hex}"
+    return f"{request.getfixturevalue(f'{request.param}_bucket')}/{uuid4().hex}"
 
 
 @pytest.fixture

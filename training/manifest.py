@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import pydantic
+import pydantic_core
 from pydantic import Field
 
 from training.actions import ActionFilter, ActionMapping, output_count
@@ -13,6 +16,8 @@ from training.environment import Pipeline
 from training.network import Actor, NetworkShape
 
 FORMAT_VERSION: Final = 1
+_SEAL: Final = "seal"
+"""Key of ``manifest.json`` with a SHA-256 of all the others and their values."""
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE: Final = "policy.safetensors"
 
@@ -85,3 +90,39 @@ class Manifest(PolicyDescription, frozen=True, extra="forbid"):
     def order(self) -> tuple[datetime, str]:
         """Sorts policies from oldest to newest."""
         return (self.created_at, self.version)
+
+    def to_file(self) -> bytes:
+        """The contents of ``manifest.json``, sealed: what is changed in it later shows."""
+        described = self.model_dump(mode="json")
+        return json.dumps({**described, _SEAL: _digest_of(described)}, indent=2).encode()
+
+    @classmethod
+    def from_file(cls, content: bytes) -> Manifest:
+        """Read a ``manifest.json``; one of before there were seals may have none.
+
+        Raises:
+            pydantic.ValidationError: It is no manifest.
+            SealError: It is not as it was written.
+        """
+        try:
+            described = pydantic_core.from_json(content)
+        except ValueError:
+            described = None
+        seal = described.pop(_SEAL, None) if isinstance(described, dict) else None
+        if seal is None:
+            return cls.model_validate_json(content)
+        # First, as it says more.
+        manifest = cls.model_validate_json(json.dumps(described))
+        if seal != _digest_of(described):
+            raise SealError("it was changed after it was published: its seal is another's")
+        return manifest
+
+
+class SealError(Exception):
+    """A manifest that is not as it was written."""
+
+
+def _digest_of(described: dict[str, Any]) -> str:
+    """The same for any order and spacing."""
+    canonical = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from training.checkpoint import NotACheckpointError, load_actor
 from training.manifest import Manifest
 from training.policy import Policy, weights_to_bytes
+from training.retention import prune
 from training.storage import Storage
 from training.store import (
     BrokenPolicyError,
@@ -54,7 +55,13 @@ class PublishingCallback(Callback):  # type: ignore[misc]
     """Publishes every checkpoint of every trial, and keeps a copy of each trial's best one."""
 
     def __init__(
-        self, storage: Storage, run: str, recipe_name: str, *, revision: str | None = None
+        self,
+        storage: Storage,
+        run: str,
+        recipe_name: str,
+        *,
+        revision: str | None = None,
+        keep_policies: int | None = None,
     ) -> None:
         """Publish to a storage root.
 
@@ -63,8 +70,12 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             run: The run's name.
             recipe_name: The recipe, for the manifests.
             revision: The commit that trains, for the manifests.
+            keep_policies: How many of the run's newest policies are kept, and each trial's newest
+                besides; None keeps all.
         """
         self._storage = storage
+        self._store = PolicyStore(storage)
+        self._keep_policies = keep_policies
         self._run = run
         self._recipe_name = recipe_name
         self._revision = revision
@@ -92,12 +103,13 @@ class PublishingCallback(Callback):  # type: ignore[misc]
                 logger.exception(
                     "the checkpoint of trial %s could not be published", trial.trial_id
                 )
+        self._prune()
 
     def promote(self, trial: str) -> PolicyRef | None:
         """Make a trial's newest policy the latest of the store; None where it has none."""
         ref = self._published.get(trial)
         if ref is not None:
-            PolicyStore(self._storage).promote(ref)
+            self._store.promote(ref)
         return ref
 
     def _publish(self, trial: Trial, checkpoint: Checkpoint) -> None:
@@ -126,8 +138,19 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         published = PublishedPolicy(manifest, weights)
         # What no reader would take is not published: a network that has diverged, say.
         Policy.from_published(published).warm_up()
-        self._published[trial.trial_id] = PolicyStore(self._storage).publish(manifest, weights)
+        self._published[trial.trial_id] = self._store.publish(manifest, weights)
         logger.info("published %s", manifest.version)
+
+    def _prune(self) -> None:
+        """Delete old policies; what could not be deleted now goes after the next one."""
+        if self._keep_policies is None:
+            return
+        # One of these becomes the latest when the run ends.
+        spare = self._published.values()
+        try:
+            prune(self._store, self._run, keep=self._keep_policies, spare=spare)
+        except (OSError, BrokenPolicyError) as error:
+            logger.warning("old policies could not be deleted: %s", error)
 
     def _keep_if_best(self, trial: Trial, checkpoint: Checkpoint) -> None:
         mean_return = float(trial.last_result["return_mean"])

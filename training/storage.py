@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pyarrow import fs
 
+from training.buckets import open_bucket
+
 CLUSTER_STORAGE = Path("/mnt/cluster_storage")
 PROJECT_FOLDER = "carracing-ppo"
+_READS: Final = 5
+"""Of an object that is replaced each time."""
 
 
 class StorageError(Exception):
@@ -51,7 +58,8 @@ class Storage:
         """Open a root without touching it: it need not exist yet.
 
         Raises:
-            StorageError: The address is not a path, ``s3://`` or ``gs://``, or names no bucket.
+            StorageError: The address is not a path, ``s3://`` or ``gs://``, or names no bucket; or
+                the bucket's region is not known, see :func:`training.buckets.open_bucket`.
         """
         scheme, separator, rest = root.partition("://")
         if not separator:
@@ -62,7 +70,7 @@ class Storage:
         if not rest.strip("/"):
             raise StorageError(f"storage root {root!r} names no bucket")
         try:
-            filesystem, path = fs.FileSystem.from_uri(root.rstrip("/"))
+            filesystem, path = open_bucket(scheme, rest, os.environ)
         except (OSError, ValueError) as error:
             raise StorageError(f"storage root {root!r} cannot be opened: {error}") from error
         return cls(root.rstrip("/"), filesystem, path)
@@ -78,9 +86,32 @@ class Storage:
 
     def read(self, relative: str) -> bytes:
         """Read a whole file. Raises FileNotFoundError, or OSError when storage is away."""
+        if isinstance(self.filesystem, fs.S3FileSystem):
+            return self._read_object(relative)
         with self.filesystem.open_input_stream(self.at(relative), compression=None) as stream:
             content: bytes = stream.read()
         return content
+
+    def _read_object(self, relative: str) -> bytes:
+        """Read from S3, where pyarrow asks for the size first and believes it.
+
+        Of an object that is replaced in between it would give a part, or bytes of this process's
+        memory behind it.
+        """
+        path = self.at(relative)
+        for _ in range(_READS):
+            with self.filesystem.open_input_file(path) as file:
+                size = file.size()
+                try:
+                    content: bytes = file.read()
+                except OSError as error:
+                    # What S3 says of an object that was deleted in between depends on much.
+                    if self.filesystem.get_file_info(path).type == fs.FileType.NotFound:
+                        raise FileNotFoundError(errno.ENOENT, "it was deleted", path) from error
+                    raise
+            if self.filesystem.get_file_info(path).size == size:
+                return content
+        raise OSError(f"{path} was replaced whenever it was read")
 
     def write(self, relative: str, content: bytes) -> None:
         """Write a whole file such that a reader sees all of it or what was there before."""
@@ -104,6 +135,8 @@ class Storage:
 
     def folders(self, relative: str) -> list[str]:
         """Names of the folders directly below ``relative``; none when it does not exist."""
+        if isinstance(self.filesystem, fs.GcsFileSystem):
+            return self._folders_of_files(relative)
         selector = fs.FileSelector(self.at(relative), allow_not_found=True)
         return sorted(
             info.base_name
@@ -111,9 +144,26 @@ class Storage:
             if info.type == fs.FileType.Directory
         )
 
+    def _folders_of_files(self, relative: str) -> list[str]:
+        """The same, told by the files: pyarrow sees no folder in Google's that it did not make."""
+        above = f"{self.at(relative)}/"
+        selector = fs.FileSelector(above.rstrip("/"), allow_not_found=True, recursive=True)
+        below = (
+            info.path.removeprefix(above) + "/" * (info.type == fs.FileType.Directory)
+            for info in self.filesystem.get_file_info(selector)
+        )
+        return sorted({path.partition("/")[0] for path in below if "/" in path})
+
+    def delete_file(self, relative: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.at(relative))
+
     def delete_folder(self, relative: str) -> None:
-        """Delete a folder and everything in it."""
-        self.filesystem.delete_dir(self.at(relative))
+        """Delete a folder and everything in it, if it is there."""
+        # Google's storage misses the folder itself, of which there is nothing but its files.
+        with suppress(FileNotFoundError):
+            self.filesystem.delete_dir(self.at(relative))
 
     def copy_folder(self, source: str, relative: str, *, source_filesystem: fs.FileSystem) -> None:
         """Copy a folder's files to ``relative``, from this filesystem or another."""

@@ -14,12 +14,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pydantic
 
-from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileDigest, FileDigests, Manifest, Name
+from training.manifest import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    FileDigest,
+    FileDigests,
+    Manifest,
+    Name,
+    SealError,
+)
 from training.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -27,6 +35,8 @@ logger = logging.getLogger(__name__)
 RUNS = "runs"
 LATEST_FILE = "latest.json"
 PROGRESS_FILE = "progress.csv"
+_LOOKS = 3
+"""For the newest policy, where those that were listed were deleted before they were read."""
 
 
 class BrokenPolicyError(Exception):
@@ -66,6 +76,8 @@ class Listing:
     """Newest first, by their manifests alone."""
     broken: dict[PolicyRef, str]
     """Why the manifests of the others are not to be believed."""
+    unfinished: Collection[PolicyRef] = ()
+    """Folders without a manifest: being published or deleted, or left over from that."""
 
 
 def run_folder(run: str) -> str:
@@ -76,6 +88,11 @@ def run_folder(run: str) -> str:
 def progress_file(run: str) -> str:
     """The aggregate ``progress.csv`` of a run, relative to the storage root."""
     return f"{run_folder(run)}/{PROGRESS_FILE}"
+
+
+def missing_manifest(ref: PolicyRef) -> str:
+    """Why a policy is not used that ``latest.json`` names and that is not there."""
+    return f"{ref.version}: it has no {MANIFEST_FILE}"
 
 
 def describe_files(weights: bytes) -> FileDigests:
@@ -115,7 +132,7 @@ def read_policy(storage: Storage, ref: PolicyRef | None = None) -> PublishedPoli
     """Read and verify a policy of a storage root, or the one that lies in the root itself.
 
     Raises:
-        FileNotFoundError: There is no policy.
+        FileNotFoundError: There is no policy, or it was deleted while it was read.
         BrokenPolicyError: It is there, but not whole.
         OSError: Storage is away.
     """
@@ -124,6 +141,8 @@ def read_policy(storage: Storage, ref: PolicyRef | None = None) -> PublishedPoli
     try:
         weights = storage.read(f"{prefix}{WEIGHTS_FILE}")
     except FileNotFoundError as error:
+        # Its manifest is what is deleted first.
+        storage.read(f"{prefix}{MANIFEST_FILE}")
         label = ref.version if ref else storage.root
         raise BrokenPolicyError(f"{label}: {WEIGHTS_FILE} is missing") from error
     return verify(manifest_json, weights, ref=ref)
@@ -133,19 +152,26 @@ def parse_manifest(content: bytes, *, ref: PolicyRef | None = None) -> Manifest:
     """Read a ``manifest.json``; raises BrokenPolicyError with every fault that it has."""
     label = ref.version if ref else "manifest"
     try:
-        manifest = Manifest.model_validate_json(content)
+        manifest = Manifest.from_file(content)
     except pydantic.ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {faults}") from error
+        raise BrokenPolicyError(
+            f"{label}: {MANIFEST_FILE} is not valid: {_faults(error)}"
+        ) from error
+    except SealError as error:
+        raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {error}") from error
     if ref is not None and (manifest.run, manifest.version) != (ref.run, ref.version):
         raise BrokenPolicyError(
             f"{ref.version}: its manifest belongs to {manifest.version} of run {manifest.run}, "
             f"and its folder to run {ref.run}"
         )
     return manifest
+
+
+def _faults(error: pydantic.ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
+        for fault in error.errors(include_url=False)
+    )
 
 
 class PolicyStore:
@@ -166,9 +192,9 @@ class PolicyStore:
 
         Raises:
             BrokenPolicyError: The manifest does not describe these weights.
-            OSError: Storage refused; nothing became visible.
+            OSError: Storage refused; what was the latest still is.
         """
-        manifest_json = manifest.model_dump_json(indent=2).encode()
+        manifest_json = manifest.to_file()
         verify(manifest_json, weights)
         ref = PolicyRef(run=manifest.run, version=manifest.version)
         self.storage.write(f"{ref.folder}/{WEIGHTS_FILE}", weights)
@@ -180,63 +206,81 @@ class PolicyStore:
         """Make a policy that is already published the latest."""
         self.storage.write(LATEST_FILE, ref.model_dump_json(indent=2).encode())
 
-    def latest_ref(self) -> PolicyRef | None:
-        """The policy that ``latest.json`` names: one small read. None when there is none to read.
+    def delete(self, ref: PolicyRef) -> None:
+        """Delete a policy, its manifest first: then it is not there, whatever is left of it.
 
         Raises:
+            OSError: Storage refused; deleting it again does the rest.
+        """
+        self._manifests.pop(ref, None)
+        self.storage.delete_file(f"{ref.folder}/{MANIFEST_FILE}")
+        self.storage.delete_folder(ref.folder)
+
+    def latest_ref(self) -> PolicyRef | None:
+        """The policy that ``latest.json`` names: one small read. None where there is no such file.
+
+        Raises:
+            BrokenPolicyError: It names none.
             OSError: Storage is away.
         """
-        try:
-            return self._read_latest()
-        except pydantic.ValidationError:
-            return None
-
-    def _read_latest(self) -> PolicyRef | None:
         try:
             return PolicyRef.model_validate_json(self.storage.read(LATEST_FILE))
         except FileNotFoundError:
             return None
+        except pydantic.ValidationError as error:
+            raise BrokenPolicyError(f"{LATEST_FILE} is not valid: {_faults(error)}") from error
 
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
         """Read and verify one policy; raises what :func:`read_policy` does."""
         return read_policy(self.storage, ref)
 
-    def refs(self) -> Iterator[PolicyRef]:
-        """Every policy folder whose name is a version, whole or not, in no order of age."""
-        for run in self.storage.folders(RUNS):
-            for version in self.storage.folders(f"{run_folder(run)}/policies"):
-                try:
-                    yield PolicyRef(run=run, version=version)
-                except pydantic.ValidationError:
-                    logger.warning("%s/%s is no name of a policy, skipped", run, version)
+    def refs(self, *, run: str | None = None) -> Iterator[PolicyRef]:
+        """Every policy folder whose name is a version, whole or not, in no order of age.
 
-    def listing(self) -> Listing:
-        """Every policy by its manifest, newest first, and those not to be believed."""
+        Args:
+            run: This run's alone.
+        """
+        for name in self.storage.folders(RUNS) if run is None else (run,):
+            for version in self.storage.folders(f"{run_folder(name)}/policies"):
+                try:
+                    yield PolicyRef(run=name, version=version)
+                except pydantic.ValidationError:
+                    logger.warning("%s/%s is no name of a policy, skipped", name, version)
+
+    def listing(self, *, run: str | None = None) -> Listing:
+        """Every policy by its manifest, newest first, and those not to be believed.
+
+        Args:
+            run: This run's alone.
+        """
         manifests: dict[PolicyRef, Manifest] = {}
         broken: dict[PolicyRef, str] = {}
-        for ref in self.refs():
+        unfinished: list[PolicyRef] = []
+        for ref in self.refs(run=run):
             if (known := self._manifests.get(ref)) is not None:
                 manifests[ref] = known
                 continue
             try:
                 content = self.storage.read(f"{ref.folder}/{MANIFEST_FILE}")
             except FileNotFoundError:
+                unfinished.append(ref)
                 continue
             try:
-                manifests[ref] = parse_manifest(content, ref=ref)
+                # Kept at once: a listing that takes long may be given up, and another goes on.
+                self._manifests[ref] = manifests[ref] = parse_manifest(content, ref=ref)
             except BrokenPolicyError as error:
                 broken[ref] = str(error)
         self._manifests = manifests
         by_age = sorted(manifests.values(), key=lambda m: m.order, reverse=True)
-        return Listing(by_age, broken)
+        return Listing(by_age, broken, unfinished)
 
     def newest_first(self) -> Iterator[PolicyRef]:
         """Policies to try in turn: what ``latest.json`` names, then the others by age."""
         latest: PolicyRef | None = None
         try:
-            latest = self._read_latest()
-        except pydantic.ValidationError as error:
-            logger.warning("%s is not valid, policies are listed instead: %s", LATEST_FILE, error)
+            latest = self.latest_ref()
+        except BrokenPolicyError as error:
+            logger.warning("policies are listed instead: %s", error)
         if latest is not None:
             yield latest
         listing = self.listing()
@@ -252,13 +296,30 @@ class PolicyStore:
             OSError: Storage is away.
         """
         reasons: list[str] = []
-        for ref in self.newest_first():
-            try:
-                return self.fetch(ref)
-            except FileNotFoundError:
-                reasons.append(f"{ref.version}: it has no {MANIFEST_FILE}")
-            except BrokenPolicyError as error:
-                reasons.append(str(error))
-            logger.warning("policy skipped: %s", reasons[-1])
+        for _ in range(_LOOKS):
+            reasons, gone = [], False
+            for ref in self.newest_first():
+                try:
+                    return self.fetch(ref)
+                except FileNotFoundError:
+                    if not self.missed(ref):
+                        gone = True
+                        continue
+                    reasons.append(missing_manifest(ref))
+                except BrokenPolicyError as error:
+                    reasons.append(str(error))
+                logger.warning("policy skipped: %s", reasons[-1])
+            if not gone:
+                break
         found = "; ".join(reasons) if reasons else "nothing is published there yet"
         raise NoPolicyError(f"no usable policy in {self.storage.root}: {found}")
+
+    def missed(self, ref: PolicyRef) -> bool:
+        """Whether a policy that was not found should have been: ``latest.json`` still names it.
+
+        One that was merely deleted has successors, which come behind it in :meth:`newest_first`.
+        """
+        try:
+            return self.latest_ref() == ref
+        except BrokenPolicyError:
+            return False

@@ -54,6 +54,9 @@ class RunOptions:
     """GPUs to wait for and use; else those that the cluster shows at the start."""
     max_concurrent_trials: int | None = None
     """Most trials side by side; else as many as the cluster holds."""
+    keep_policies: int | None = None
+    """How many of the run's newest policies stay published, and each trial's newest besides; else
+    all do. Films of one that was deleted can no longer be rendered."""
     resume: ResumeMode = "auto"
     """auto continues a run of that name, never refuses to, must insists on it."""
     restart: bool = False
@@ -69,6 +72,8 @@ class RunOptions:
             raise ValueError(
                 f"--max-concurrent-trials is {self.max_concurrent_trials}; it must be at least 1"
             )
+        if self.keep_policies is not None and self.keep_policies < 1:
+            raise ValueError(f"--keep-policies is {self.keep_policies}; it must be at least 1")
         if self.restart and self.resume == "must":
             raise ValueError("--restart and --resume must contradict each other; give one of them")
 
@@ -135,7 +140,11 @@ def train(command: Command) -> bool:
         _say(f"it explores to its end: --finetune-at {recipe.finetune_at} is no earlier iteration")
     report = ProgressReport(run.storage, run.name, recipe, resume=resume)
     publishing = PublishingCallback(
-        run.storage, run.name, command.recipe_name, revision=git_revision()
+        run.storage,
+        run.name,
+        command.recipe_name,
+        revision=git_revision(),
+        keep_policies=options.keep_policies,
     )
     outcome = tune_trials(
         run,

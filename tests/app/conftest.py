@@ -51,12 +51,14 @@ class FakeRenderer:
     """Takes orders down instead of filling them."""
 
     films: list[FilmOrder] = field(default_factory=list)
+    given: list[Policy | None] = field(default_factory=list)
     curves: list[tuple[str, str, CurveEncoding, int | None, Source]] = field(default_factory=list)
     error: Exception | None = None
     gate: asyncio.Event | None = None
 
-    async def film(self, order: FilmOrder) -> bytes:
+    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
         self.films.append(order)
+        self.given.append(policy)
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:

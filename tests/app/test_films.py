@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,11 +18,12 @@ from app import films
 from app.films import BusyError, ByteCache, FilmOrder, FilmPolicyError, FilmStudio
 from app.metrics import FilmCounts
 from app.schemas import SEED_LIMIT
+from app.storage_reads import StorageReads
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
 from training.rollout import Shot, drive
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyRef, PolicyStore, PublishedPolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +43,11 @@ def order(store: PolicyStore, ref: PolicyRef) -> FilmOrder:
 
 @pytest.fixture
 def studio(store: PolicyStore) -> Iterator[FilmStudio]:
-    studio = FilmStudio(store, max_waiting=2, cache_bytes=10_000_000)
+    reads = StorageReads(store.storage.root)
+    studio = FilmStudio(store, reads, max_waiting=2, cache_bytes=10_000_000)
     yield studio
     studio.close()
+    reads.close()
 
 
 def pictures_of(content: bytes) -> list[np.ndarray]:
@@ -71,7 +75,7 @@ async def test_a_film_shows_the_drive(
 async def test_the_same_order_gives_the_same_bytes(store: PolicyStore, order: FilmOrder) -> None:
     contents = []
     for _ in range(2):
-        studio = FilmStudio(store, max_waiting=1, cache_bytes=0)
+        studio = FilmStudio(store, StorageReads(store.storage.root), max_waiting=1, cache_bytes=0)
         contents.append(await studio.film(order))
         studio.close()
     assert contents[0] == contents[1]
@@ -105,6 +109,7 @@ async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) ->
     told: list[FilmCounts] = []
     studio = FilmStudio(
         store,
+        StorageReads(store.storage.root),
         max_waiting=2,
         cache_bytes=10_000_000,
         report=lambda counts: told.append(dataclasses.replace(counts)),
@@ -244,6 +249,43 @@ async def test_storage_that_is_away_is_not_a_missing_policy(
     monkeypatch.setattr(PolicyStore, "fetch", away)
     with pytest.raises(ConnectionError):
         await studio.film(order)
+
+
+async def test_a_policy_that_comes_along_is_not_looked_for_in_storage(
+    studio: FilmStudio, order: FilmOrder, store: PolicyStore, ref: PolicyRef
+) -> None:
+    given = store.fetch(ref)
+    store.delete(ref)
+    assert (await studio.film(order, given)).startswith(b"GIF89a")
+    # It is kept: the next one does without.
+    assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
+
+
+async def test_storage_that_hangs_holds_up_no_film_of_a_policy_that_is_known(
+    studio: FilmStudio,
+    order: FilmOrder,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await studio.film(order)
+    answers = threading.Event()
+    fetch = PolicyStore.fetch
+
+    def hang(store: PolicyStore, ref: PolicyRef) -> PublishedPolicy:
+        assert answers.wait(60)
+        return fetch(store, ref)
+
+    monkeypatch.setattr(PolicyStore, "fetch", hang)
+    other = publish_policy(store, iteration=2)
+    digest = fetch(store, other).manifest.digest
+    held_up = asyncio.create_task(
+        studio.film(dataclasses.replace(order, version=other.version, digest=digest))
+    )
+    await asyncio.sleep(0)
+    assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
+    answers.set()
+    assert (await held_up).startswith(b"GIF89a")
 
 
 def test_the_etag_tells_orders_apart() -> None:

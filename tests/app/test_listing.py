@@ -8,6 +8,7 @@ import pytest
 from app import listing
 from app.films import BusyError
 from app.listing import Lister
+from app.storage_reads import StorageReads
 from tests.conftest import PublishPolicy
 from training.store import Listing, PolicyStore
 
@@ -45,7 +46,7 @@ async def test_storage_is_listed_once_for_a_while(
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lister = Lister(store)
+    lister = Lister(store, StorageReads(store.storage.root))
     found = await asyncio.gather(*(lister.listing() for _ in range(20)))
     assert storage.calls == 1
     ref = publish_policy(store)
@@ -59,7 +60,7 @@ async def test_storage_is_listed_once_for_a_while(
 async def test_who_misses_something_gets_a_new_one_and_shares_it(
     store: PolicyStore, storage: Storage, publish_policy: PublishPolicy
 ) -> None:
-    lister = Lister(store)
+    lister = Lister(store, StorageReads(store.storage.root))
     await lister.listing()
     ref = publish_policy(store)
     storage.open.clear()
@@ -77,7 +78,7 @@ async def test_who_misses_something_gets_a_new_one_and_shares_it(
 async def test_a_failure_is_for_those_who_waited_alone(
     store: PolicyStore, storage: Storage
 ) -> None:
-    lister = Lister(store)
+    lister = Lister(store, StorageReads(store.storage.root))
     storage.error = ConnectionError("no route")
     storage.open.clear()
     first = asyncio.create_task(lister.listing())
@@ -95,7 +96,7 @@ async def test_a_failure_is_for_those_who_waited_alone(
 async def test_who_leaves_while_it_is_listed_leaves_nothing_behind(
     store: PolicyStore, storage: Storage, publish_policy: PublishPolicy
 ) -> None:
-    lister = Lister(store)
+    lister = Lister(store, StorageReads(store.storage.root))
     storage.open.clear()
     leaving = asyncio.create_task(lister.listing())
     await asyncio.sleep(0.05)
@@ -109,7 +110,7 @@ async def test_few_wait_for_it(
     store: PolicyStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "LISTINGS", 2)
-    lister = Lister(store)
+    lister = Lister(store, StorageReads(store.storage.root))
     storage.open.clear()
     waiting = [asyncio.create_task(lister.listing()) for _ in range(2)]
     await asyncio.sleep(0.05)

@@ -15,6 +15,7 @@ from app.bundled import read_bundled
 from app.listing import Lister
 from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import PolicyWatcher
+from app.storage_reads import StorageReads
 from tests.app.conftest import pictures
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
@@ -33,7 +34,8 @@ async def following(watcher: PolicyWatcher) -> AsyncIterator[None]:
 
 
 def shelf_of(store: PolicyStore, watcher: PolicyWatcher) -> PolicyShelf:
-    return PolicyShelf(store, watcher, Lister(store))
+    reads = StorageReads(store.storage.root)
+    return PolicyShelf(store, watcher, Lister(store, reads), reads)
 
 
 @pytest.fixture
@@ -277,6 +279,33 @@ async def test_a_broken_version_says_why_until_it_is_repaired(
         await shelf.find(ref.version)
     store.storage.write(place, whole)
     assert (await shelf.find(ref.version)).ref == ref
+
+
+async def test_what_needs_no_storage_does_not_wait_for_it(
+    store: PolicyStore,
+    falling_back: PolicyWatcher,
+    fallback: Policy,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = publish_policy(store)
+    falling_back.look()
+    answers = threading.Event()
+    monkeypatch.setattr(PolicyStore, "listing", lambda _: answers.wait(60))
+    reads = StorageReads(store.storage.root)
+    shelf = PolicyShelf(store, falling_back, Lister(store, reads), reads)
+    with pytest.raises(TimeoutError):
+        await reads.read(store.listing, limit_s=0.1)
+    probe = asyncio.create_task(shelf.describe("absent"))
+    await asyncio.sleep(0)
+    for name in ("best", "absent"):
+        with pytest.raises(TimeoutError, match="does not answer at the moment"):
+            await shelf.find(name)
+    assert (await shelf.find("newest")).ref == (await shelf.find(ref.version)).ref == ref
+    assert (await shelf.find("bundled")).policy is fallback
+    probe.cancel()
+    answers.set()
+    reads.close()
 
 
 async def test_storage_that_is_away_is_an_error_of_its_own(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pickle
 from collections.abc import Generator
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ from ray.serve.exceptions import BackPressureError
 from app.films import BusyError, FilmOrder
 from app.remote_renderer import RemoteRenderer
 from app.renderer import RENDER_FAILURES, Renderer
+from tests.conftest import build_policy
+from training.policy import Policy
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +47,42 @@ async def test_orders_are_passed_on() -> None:
     assert await renderer.film(ORDER) == b"picture"
     assert await renderer.curve("run", "trial", "svg", 3, "bundled") == b"picture"
     assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3, "bundled")]
+
+
+class Forgetful:
+    """A handle to a renderer that has only what comes with an order, and no storage."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.film = SimpleNamespace(remote=self._remote)
+
+    def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
+        self.calls.append(arguments)
+        response: asyncio.Future[bytes | Exception] = asyncio.Future()
+        response.set_result(b"film" if len(arguments) > 1 else TimeoutError("no answer"))
+        return response
+
+
+async def test_a_policy_goes_along_with_its_first_order() -> None:
+    handle, policy = Handle(b"film"), build_policy()
+    renderer = RemoteRenderer(handle)
+    order = dataclasses.replace(ORDER, version=policy.version)
+    for _ in range(2):
+        assert await renderer.film(order, policy) == b"film"
+    published = handle.calls[0][1]
+    assert handle.calls == [(order, published), (order,)]
+    assert published.manifest == policy.manifest
+    assert Policy.from_published(published).weights == policy.weights
+
+
+async def test_a_policy_goes_along_again_where_the_renderer_cannot_have_it() -> None:
+    handle, policy = Forgetful(), build_policy()
+    renderer = RemoteRenderer(handle)
+    for _ in range(2):
+        assert await renderer.film(ORDER, policy) == b"film"
+    assert [len(call) for call in handle.calls] == [2, 1, 2]
+    with pytest.raises(TimeoutError):
+        await renderer.film(ORDER)
 
 
 @pytest.mark.parametrize("failure", [error("why") for error in RENDER_FAILURES])

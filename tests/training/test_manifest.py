@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from tests.conftest import build_manifest
-from training.manifest import FORMAT_VERSION, Manifest
+from training.manifest import FORMAT_VERSION, Manifest, SealError
 from training.store import describe_files
 
 DIGEST = "0" * 64
@@ -120,3 +120,32 @@ def test_manifests_are_ordered_by_the_time_of_publishing_then_by_version() -> No
     twin = build_manifest(b"weights", iteration=1, run="run-b")
     ordered = sorted([twin, later, first], key=lambda manifest: manifest.order)
     assert ordered == [first, twin, later]
+
+
+def test_a_sealed_file_is_the_manifest_in_any_order_and_spacing() -> None:
+    manifest = build_manifest(b"weights")
+    content = manifest.to_file()
+    assert Manifest.from_file(content) == manifest
+    backwards = dict(reversed(json.loads(content).items()))
+    assert Manifest.from_file(json.dumps(backwards, indent=None).encode()) == manifest
+
+
+def test_a_file_of_before_there_were_seals_is_read() -> None:
+    manifest = build_manifest(b"weights")
+    assert Manifest.from_file(manifest.model_dump_json().encode()) == manifest
+
+
+@pytest.mark.parametrize("field", sorted(set(document()) - {"format_version"}))
+def test_a_sealed_file_whose_field_was_changed_is_refused(field: str) -> None:
+    others = json.loads(build_manifest(b"other weights", iteration=2, run="run-b").to_file())
+    changed = json.loads(build_manifest(b"weights").to_file())
+    changed[field] = "0" if changed[field] == others[field] else others[field]
+    with pytest.raises((SealError, pydantic.ValidationError)):
+        Manifest.from_file(json.dumps(changed).encode())
+
+
+@pytest.mark.parametrize("seal", [None, 1, "", "0" * 64, {}])
+def test_a_seal_that_is_another_s_is_refused(seal: object) -> None:
+    described = json.loads(build_manifest(b"weights").to_file()) | {"seal": seal}
+    with pytest.raises((SealError, pydantic.ValidationError), match="seal"):
+        Manifest.from_file(json.dumps(described).encode())

@@ -164,6 +164,50 @@ def test_a_resumed_run_knows_its_best_and_newest(
     assert resumed.promote("t-0") is not None
 
 
+def iterations(root: str) -> list[int]:
+    return sorted(manifest.iteration for manifest in PolicyStore.open(root).listing().policies)
+
+
+def test_all_policies_are_kept_unless_told_otherwise(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    for iteration in (10, 20, 30):
+        publish(callback, checkpoint, iteration=iteration)
+    assert iterations(any_root) == [10, 20, 30]
+
+
+def test_the_newest_policies_and_each_trial_s_own_are_kept(
+    any_root: str, checkpoint: Checkpoint
+) -> None:
+    callback = PublishingCallback(Storage.open(any_root), "run-a", "published", keep_policies=1)
+    publish(callback, checkpoint, name="t-0", iteration=10)
+    for iteration in (20, 30):
+        publish(callback, checkpoint, name="t-1", iteration=iteration)
+    assert iterations(any_root) == [10, 30]
+    assert callback.promote("t-0") is not None
+    assert PolicyStore.open(any_root).newest().manifest.iteration == 10
+
+
+def test_policies_that_cannot_be_deleted_do_not_stop_training(
+    any_root: str,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("the bucket does not answer")
+
+    callback = PublishingCallback(Storage.open(any_root), "run-a", "published", keep_policies=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "delete_file", refuse)
+        for iteration in (10, 20):
+            publish(callback, checkpoint, iteration=iteration)
+    assert "old policies could not be deleted: the bucket does not answer" in caplog.text
+    assert iterations(any_root) == [10, 20]
+    publish(callback, checkpoint, iteration=30)
+    assert iterations(any_root) == [30]
+
+
 def test_the_git_revision_is_the_environment_s_or_git_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARRACING_GIT_REVISION", "abc")
     assert git_revision() == "abc"

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
@@ -177,6 +179,47 @@ def test_a_bucket_that_does_not_exist_is_not_made(s3_bucket: str) -> None:
     absent = Storage.open("s3://absent/prefix")
     with pytest.raises(OSError, match="NO_SUCH_BUCKET"):
         absent.write("file", b"content")
+
+
+class Overtaken(fs.S3FileSystem):  # type: ignore[misc]
+    """A bucket where something happens, once, right after an object's size was asked for."""
+
+    then: Callable[[], None] | None = None
+
+    def open_input_file(self, path: str) -> Any:
+        file = super().open_input_file(path)
+        file.size()
+        if (then := self.then) is not None:
+            self.then = None
+            then()
+        return file
+
+
+@pytest.fixture
+def overtaken(s3_bucket: str) -> Storage:
+    """A root in such a bucket, with a file in it."""
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    overtaken = Storage(
+        f"{s3_bucket}/overtaken",
+        Overtaken(region="us-east-1", endpoint_override=endpoint),
+        "bucket/overtaken",
+    )
+    overtaken.write("file", b"as it was before")
+    return overtaken
+
+
+@pytest.mark.parametrize("now", [b"short", b"as it is now, which is much longer"])
+def test_an_object_that_is_replaced_while_it_is_read_is_read_whole(
+    overtaken: Storage, now: bytes
+) -> None:
+    overtaken.filesystem.then = lambda: overtaken.write("file", now)
+    assert overtaken.read("file") == now
+
+
+def test_an_object_that_is_deleted_while_it_is_read_is_not_found(overtaken: Storage) -> None:
+    overtaken.filesystem.then = lambda: overtaken.delete_file("file")
+    with pytest.raises(FileNotFoundError, match="it was deleted"):
+        overtaken.read("file")
 
 
 def no_space_left(*_: object) -> None:

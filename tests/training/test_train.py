@@ -92,6 +92,7 @@ def test_values_that_cannot_train_are_refused_before_anything_starts(tmp_path: P
         (["--seed", "-1"], "--seed is -1"),
         (["--num-gpus", "-1"], "--num-gpus is -1"),
         (["--max-concurrent-trials", "0"], "--max-concurrent-trials is 0"),
+        (["--keep-policies", "0"], "--keep-policies is 0"),
         (["--restart", "--resume", "must"], "contradict"),
         (["--lr", "1e-3"], "--lr is searched"),
         (["--run-name", "../x", "--skip-asha"], "run name '../x'"),

@@ -35,7 +35,7 @@ class LocalRenderer:
     def __init__(self) -> None:
         self._server = RenderServer()
 
-    async def film(self, order: FilmOrder) -> bytes:
+    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
         return self._answer(await self._server.film(order))
 
     async def curve(self, *order: Any) -> bytes:

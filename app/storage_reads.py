@@ -1,0 +1,80 @@
+"""Storage, read beside the event loop: by few threads, within a time limit, for who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_THREADS: Final = 4
+LIMIT_S: Final = 5.0
+"""Longest wait for a file or two."""
+
+
+class StorageReads:
+    """Reads storage in threads that nothing else needs. It belongs to one event loop.
+
+    Storage that takes connections and never answers holds a thread for as long as its own time
+    limits allow, or for ever where it is a mounted disk; who waits is let go after the limit. From
+    then on one asks at a time, and the others are refused at once, until an answer comes.
+    """
+
+    def __init__(self, root: str, *, limit_s: float = LIMIT_S) -> None:
+        """Get ready.
+
+        Args:
+            root: The storage root, for messages.
+            limit_s: Longest wait, unless a read has its own.
+        """
+        self._root = root
+        self._limit_s = limit_s
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
+        self._hangs = False
+        self._probing = False
+
+    async def read(self, work: Callable[[], T], *, limit_s: float | None = None) -> T:
+        """Run what reads storage, and wait for it.
+
+        Args:
+            work: Goes on in its thread when its time is up, and its result is lost.
+            limit_s: Longest wait.
+
+        Raises:
+            TimeoutError: Storage did not answer within the limit, or has not answered the one who
+                asks at the moment. As every OSError it says that storage is away.
+            Exception: Whatever the work raises.
+        """
+        self.check()
+        if not self._hangs:
+            return await self._run(work, limit_s)
+        self._probing = True
+        try:
+            return await self._run(work, limit_s)
+        finally:
+            self._probing = False
+
+    def check(self) -> None:
+        """Raise TimeoutError where a read would be refused at once: for who would wait before."""
+        if self._hangs and self._probing:
+            raise TimeoutError(f"{self._root} does not answer at the moment")
+
+    def close(self) -> None:
+        """Give up what is waiting."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], T], limit_s: float | None) -> T:
+        limit = self._limit_s if limit_s is None else limit_s
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # Asking for the exception marks it as seen, should nobody wait any more.
+        running.add_done_callback(lambda future: future.cancelled() or future.exception())
+        done, _ = await asyncio.wait([running], timeout=limit)
+        if not done:
+            self._hangs = True
+            # Where no thread has taken it yet, none will.
+            running.cancel()
+            raise TimeoutError(f"{self._root} did not answer within {limit:g} s")
+        self._hangs = False
+        return running.result()

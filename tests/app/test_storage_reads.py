@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from app.storage_reads import StorageReads
+
+pytestmark = pytest.mark.anyio
+
+
+class Hanging:
+    """What reads storage that does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        assert self.answers.wait(60)
+        return "late"
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    hanging = Hanging()
+    yield hanging
+    hanging.answers.set()
+
+
+@pytest.fixture
+def reads() -> Iterator[StorageReads]:
+    reads = StorageReads("s3://bucket/root", limit_s=0.1)
+    yield reads
+    reads.close()
+
+
+async def test_what_is_read_and_what_it_fails_with_is_given_on(reads: StorageReads) -> None:
+    assert await reads.read(lambda: b"content") == b"content"
+
+    def absent() -> None:
+        raise FileNotFoundError("no such file")
+
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        await reads.read(absent)
+
+
+async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: Hanging) -> None:
+    with pytest.raises(TimeoutError, match=r"s3://bucket/root did not answer within 0\.1 s"):
+        await reads.read(hanging)
+    with pytest.raises(TimeoutError, match=r"did not answer within 0\.2 s"):
+        await reads.read(hanging, limit_s=0.2)
+
+
+async def test_while_storage_hangs_one_asks_and_the_others_are_refused_at_once(
+    reads: StorageReads, hanging: Hanging
+) -> None:
+    with pytest.raises(TimeoutError):
+        await reads.read(hanging)
+    one = asyncio.create_task(reads.read(hanging, limit_s=60))
+    await asyncio.sleep(0)
+    for _ in range(100):
+        with pytest.raises(TimeoutError, match="does not answer at the moment"):
+            await reads.read(hanging, limit_s=60)
+    hanging.answers.set()
+    assert await one == "late"
+    assert await asyncio.gather(*(reads.read(hanging, limit_s=60) for _ in range(10)))
+    assert hanging.calls == 12
+
+
+async def test_one_who_asks_and_leaves_lets_another_ask(
+    reads: StorageReads, hanging: Hanging
+) -> None:
+    with pytest.raises(TimeoutError):
+        await reads.read(hanging)
+    one = asyncio.create_task(reads.read(hanging, limit_s=60))
+    await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.wait([one])
+    hanging.answers.set()
+    assert await reads.read(hanging, limit_s=60) == "late"
+
+
+async def test_what_no_thread_has_begun_is_not_begun_later(
+    reads: StorageReads, hanging: Hanging
+) -> None:
+    begun = asyncio.gather(*(reads.read(hanging) for _ in range(50)), return_exceptions=True)
+    assert {type(result) for result in await begun} == {TimeoutError}
+    hanging.answers.set()
+    assert await reads.read(lambda: "next", limit_s=60) == "next"
+    assert hanging.calls == 4
