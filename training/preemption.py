@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from ray.tune import Callback
@@ -45,32 +45,51 @@ class Preemption(Callback):  # type: ignore[misc]
         self._exit_s = exit_s
         self._told_at: float | None = None
         self._waiting: set[str] | None = None
+        self._leaving = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM as that notice; outside of the main thread, where none comes, do nothing."""
+        """Take SIGTERM as that notice; outside of the main thread, where none comes, do nothing.
+
+        A thread takes it, for the main one may be busy for longer than there is time. Where it is
+        left by PreemptedError, the process ends in time, whatever it does after that.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGTERM, self._note)
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        handler = signal.signal(signal.SIGTERM, lambda *_: None)
+        descriptor = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(read,), name="SIGTERM", daemon=True).start()
         try:
             yield
+        except PreemptedError:
+            self._leaving = True
+            raise
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.set_wakeup_fd(descriptor)
+            signal.signal(signal.SIGTERM, handler)
+            os.close(write)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self._told_at is not None:
-            # Told twice: at once.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self._told_at = time.monotonic()
-        last = threading.Timer(self._exit_s, self._end)
-        last.daemon = True
-        last.start()
-
-    def _end(self) -> None:
-        print(f"storage or Ray did not answer in {self._exit_s:g} s; it ends as it is", flush=True)
+    def _listen(self, read: int) -> None:
+        """Note the first SIGTERM, end at the second, and end when the time is over."""
+        left_s: float | None = None
+        while select.select([read], [], [], left_s)[0]:
+            numbers = os.read(read, 64)
+            if not numbers:  # nobody listens any more
+                os.close(read)
+                if not self._leaving:
+                    return
+                time.sleep(left_s or 0.0)
+                break
+            for _ in range(numbers.count(signal.SIGTERM)):
+                if self._told_at is not None:
+                    os._exit(128 + signal.SIGTERM)
+                self._told_at = time.monotonic()
+            if self._told_at is not None:
+                left_s = max(0.0, self._told_at + self._exit_s - time.monotonic())
+        print(f"not done in {self._exit_s:g} s, it ends as it is", flush=True)
         os._exit(128 + signal.SIGTERM)
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:

@@ -185,16 +185,17 @@ class Recovery(Callback):  # type: ignore[misc]
         newer = [name for name in found.refused if chosen.is_best or name > chosen.name]
         for name in sorted(newer):
             logger.warning("trial %s: %s is refused: %s", trial.trial_id, name, found.refused[name])
+        if newer or chosen.name != known:
+            logger.warning(
+                "trial %s goes on from %s, taken after iteration %d",
+                trial.trial_id,
+                chosen.name,
+                chosen.listed.iteration,
+            )
         if chosen.name == known:
             return
         before = stored_iteration(trial)
         self._take_up(trial, found)
-        logger.warning(
-            "trial %s goes on from %s, taken after iteration %d",
-            trial.trial_id,
-            chosen.name,
-            chosen.listed.iteration,
-        )
         if chosen.listed.iteration > before:
             for observer in self._observers:
                 observer.on_checkpoint(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +26,10 @@ def trial(name: str, *, iteration: int, stored: int, status: str = "RUNNING") ->
     )
 
 
-def tell() -> None:
+def tell(preemption: Preemption) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
+    while preemption._told_at is None:
+        time.sleep(0.001)
 
 
 def test_untold_nothing_happens() -> None:
@@ -43,7 +46,7 @@ def test_it_waits_for_every_running_trial_to_be_saved(capsys: pytest.CaptureFixt
     trials = [first, second, waiting]
     preemption = Preemption(save_s=1000, exit_s=1000)
     with preemption.listening():
-        tell()
+        tell(preemption)
         preemption.on_step_begin(0, trials)
         result: dict[str, Any] = {}
         preemption.on_trial_result(0, trials, first, result)
@@ -67,7 +70,7 @@ def test_an_iteration_that_is_too_long_is_not_waited_for(
     running = trial("a", iteration=3, stored=2)
     preemption = Preemption(save_s=0, exit_s=1000)
     with preemption.listening():
-        tell()
+        tell(preemption)
         with pytest.raises(PreemptedError):
             preemption.on_step_begin(0, [running])
     said = capsys.readouterr().out
@@ -78,7 +81,7 @@ def test_an_iteration_that_is_too_long_is_not_waited_for(
 def test_where_nothing_runs_it_ends_at_once() -> None:
     preemption = Preemption(exit_s=1000)
     with preemption.listening():
-        tell()
+        tell(preemption)
         with pytest.raises(PreemptedError):
             preemption.on_step_begin(0, [])
 
@@ -105,18 +108,14 @@ def test_in_another_thread_there_is_no_signal_to_listen_to() -> None:
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:
-    """A process that is told to end while it is at something that does not."""
+    """A process that listens and tells itself to end."""
     program = (
         "import os, signal, time\n"
-        "from training.preemption import Preemption\n"
-        f"with Preemption({body}).listening():\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    if AGAIN: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(300)\n"
+        "from training.preemption import PreemptedError, Preemption\n"
+        "def tell(): os.kill(os.getpid(), signal.SIGTERM)\n"
     )
-    again = "AGAIN = " + str("exit_s" not in body) + "\n"
     return subprocess.run(
-        [sys.executable, "-c", again + program],
+        [sys.executable, "-c", program + body],
         capture_output=True,
         text=True,
         timeout=200,
@@ -125,10 +124,33 @@ def run(body: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_told_twice_it_ends_at_once() -> None:
-    assert run("").returncode == -signal.SIGTERM
-
-
-def test_what_hangs_is_not_waited_for_for_ever() -> None:
-    done = run("exit_s=0.5")
+    done = run(
+        "with Preemption().listening():\n tell()\n time.sleep(0.1)\n tell()\n time.sleep(300)"
+    )
     assert done.returncode == 128 + signal.SIGTERM
-    assert "did not answer in 0.5 s" in done.stdout
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "with Preemption(exit_s=0.5).listening():\n tell()\n time.sleep(300)",
+        "try:\n with Preemption(exit_s=0.5).listening():\n  tell()\n  time.sleep(0.2)\n"
+        "  raise PreemptedError\nexcept PreemptedError: time.sleep(300)",
+    ],
+    ids=["at work", "on its way out"],
+)
+def test_what_hangs_is_not_waited_for_for_ever(body: str) -> None:
+    done = run(body)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "not done in 0.5 s" in done.stdout
+
+
+def test_a_run_that_came_to_its_end_all_the_same_is_not_ended() -> None:
+    preemption = Preemption(exit_s=1000)
+    with preemption.listening():
+        tell(preemption)
+    for thread in threading.enumerate():
+        if thread.name == "SIGTERM":
+            thread.join(60)
+            assert not thread.is_alive()

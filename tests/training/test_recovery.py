@@ -163,6 +163,7 @@ def test_a_copy_that_was_cut_short_is_written_over(
     assert scene.chosen == ("checkpoint_000001", 4)
     assert scene.trial.storage.current_checkpoint_index == 1
     assert "checkpoint_000002 is refused: it has no files.json" in caplog.text
+    assert "goes on from checkpoint_000001, taken after iteration 4" in caplog.text
 
 
 def test_one_that_is_named_and_was_deleted_since_is_no_harm(scene: Scene) -> None:

@@ -1,0 +1,107 @@
+"""What is killed of a training run, and at which moment. Linux only."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pyarrow import fs
+
+from benchmarks.processes import usage
+from training.manifest import MANIFEST_FILE
+from training.whole_checkpoint import BrokenCheckpointError, verify
+
+Target = Literal["whole cluster", "driver", "trial", "env runner"]
+Moment = Literal["any", "checkpoint", "publishing"]
+
+_PROCESS: Final = {"trial": "ray::DrivingPPO", "env runner": "ray::SingleAgentEnvRunner"}
+_MARKS: Final[dict[Moment, str]] = {
+    # A file on a disk is written under such a name; a policy's folder comes with its first file.
+    "checkpoint": "*/checkpoint_*/**/*.tmp",
+    "publishing": "policies/*",
+}
+_POLL_S: Final = 0.001
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill -9."""
+
+    target: Target
+    """The whole cluster is the driver with all the processes of its Ray."""
+    moment: Moment
+    """Any, or while storage shows a checkpoint or a policy of which a part is written."""
+
+
+_KINDS: Final = (
+    *[Kill("whole cluster", "any")] * 4,
+    *[Kill("whole cluster", "checkpoint")] * 4,
+    *[Kill("whole cluster", "publishing")] * 4,
+    *[Kill("driver", "any")] * 2,
+    *[Kill("driver", "publishing")],
+    *[Kill("trial", "any")] * 2,
+    *[Kill("trial", "checkpoint")],
+    *[Kill("env runner", "any")] * 2,
+)
+
+
+def plan(kills: int, choices: random.Random) -> list[Kill]:
+    """So many kills: of every kind its share, in an order drawn by chance."""
+    step = max(1.0, len(_KINDS) / kills)
+    chosen = [_KINDS[int(number * step) % len(_KINDS)] for number in range(kills)]
+    choices.shuffle(chosen)
+    return chosen
+
+
+class Watch:
+    """Sees what begins to be written to a run's folder from now on."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._known = {moment: self._begun(moment) for moment in _MARKS}
+
+    def wait(self, moment: Moment, goes_on: Callable[[], bool]) -> Path | None:
+        """Wait until something is half written; its folder, or None where nothing goes on."""
+        while goes_on():
+            if new := self._begun(moment) - self._known[moment]:
+                return self._run.joinpath(*new.pop().relative_to(self._run).parts[:2])
+            time.sleep(_POLL_S)
+        return None
+
+    def _begun(self, moment: Moment) -> set[Path]:
+        return set(self._run.glob(_MARKS[moment]))
+
+
+def was_inside(moment: Moment, folder: Path) -> bool:
+    """Whether a kill left that folder half written, as it was to."""
+    if moment == "publishing":
+        return not (folder / MANIFEST_FILE).exists()
+    try:
+        verify(fs.LocalFileSystem(), str(folder))
+    except BrokenCheckpointError:
+        return True
+    return False
+
+
+def victim(driver: int, target: Target) -> int:
+    """The process to kill; raises LookupError where it is not there."""
+    if target in ("driver", "whole cluster"):
+        return driver
+    for pid, process in sorted(usage(driver).items()):
+        if process.name.startswith(_PROCESS[target]):
+            return pid
+    raise LookupError(f"the run has no process {_PROCESS[target]}")
+
+
+def kill(pid: int, target: Target) -> None:
+    """Kill -9 a victim; the whole cluster is the driver's process group."""
+    if target == "whole cluster":
+        os.killpg(pid, signal.SIGKILL)
+    else:
+        os.kill(pid, signal.SIGKILL)
