@@ -48,6 +48,8 @@ _OPTIONS: Final = (
 )
 _SETTLE_S: Final = 400.0
 """A run that has not trained on after so long has not resumed."""
+_RETRIES: Final = 5
+"""On a busy machine Ray itself may not come up in the half minute that it gives itself."""
 _NOTICE_S: Final = 30.0
 """From SIGTERM until the run has ended."""
 _WHILE: Final[dict[Moment, str]] = {
@@ -113,6 +115,8 @@ class Report:
     notice_s: float = math.nan
     status: int | None = None
     """The exit status after SIGTERM."""
+    retries: int = 0
+    """How often the command ended by itself, and was begun again."""
     saved: bool = False
     """Whether the newest policy is of the last iteration then."""
 
@@ -181,6 +185,8 @@ class Command:
         self._root = root
         self._log = log
         self._groups: list[int] = []
+        self.retries = 0
+        """How often it ended by itself and was begun again, as a job is."""
         self.process = self._begin()
 
     def _begin(self) -> subprocess.Popen[bytes]:
@@ -212,11 +218,16 @@ class Command:
     def wait_for(self, count: int) -> bool:
         """Wait until it has told of so many iterations; whether it has."""
         deadline = time.monotonic() + _SETTLE_S
-        while self.alive() and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             if len(self.iterations()) >= count:
                 return True
+            if not self.alive():
+                if self.retries == _RETRIES:
+                    return False
+                self.retries += 1
+                self.again()
             time.sleep(0.1)
-        return len(self.iterations()) >= count
+        return False
 
     def end(self) -> None:
         """End it, and what a driver that was killed has left behind."""
@@ -314,6 +325,7 @@ def carry_out(options: Options, root: Path) -> Report:
                 change = change_of_return(rows, last - result.lost)
                 report.changes += [] if change is None else [change]
                 print(f"{len(report.recovered)}: {result}", flush=True)
+            report.retries = command.retries
             _notice(command, report)
         _look_at_tables(storage, run, report)
     finally:
@@ -365,6 +377,7 @@ def table(report: Report) -> str:
         "| what | came out |",
         "|---|---|",
         f"| resumed | {len(resumed)} of {len(report.recovered)} |",
+        f"| starts of the command that failed, and were repeated | {report.retries} |",
         f"| iterations lost at once, at most (a checkpoint is taken every {_INTERVAL}) "
         f"| {max((one.lost or 0 for one in resumed), default=0)} |",
         f"| rows missing, doubled in the run's progress.csv | {report.aggregate[0]}, "
