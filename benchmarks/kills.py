@@ -6,7 +6,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -89,19 +90,22 @@ def was_inside(moment: Moment, folder: Path) -> bool:
     return False
 
 
-def victim(driver: int, target: Target) -> int:
-    """The process to kill; raises LookupError where it is not there."""
-    if target in ("driver", "whole cluster"):
-        return driver
-    for pid, process in sorted(usage(driver).items()):
+def victims(driver: int, target: Target) -> list[int]:
+    """The processes to kill; raises LookupError where there is none of that sort."""
+    if target == "driver":
+        return [driver]
+    family = usage(driver)
+    if target == "whole cluster":
+        # Not by process groups: Ray's workers have their own.
+        return sorted(family)
+    for pid, process in sorted(family.items()):
         if process.name.startswith(_PROCESS[target]):
-            return pid
+            return [pid]
     raise LookupError(f"the run has no process {_PROCESS[target]}")
 
 
-def kill(pid: int, target: Target) -> None:
-    """Kill -9 a victim; the whole cluster is the driver's process group."""
-    if target == "whole cluster":
-        os.killpg(pid, signal.SIGKILL)
-    else:
-        os.kill(pid, signal.SIGKILL)
+def kill(pids: Sequence[int]) -> None:
+    """Kill -9."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -13,17 +13,13 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import random
-import re
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -31,25 +27,12 @@ from typing import Final
 
 import tyro
 
-from benchmarks.kills import Kill, Moment, Watch, kill, plan, victim, was_inside
-from benchmarks.running import inherited
+from benchmarks.killed_training import INTERVAL, RUN, Command, Looks, reader
+from benchmarks.kills import Kill, Moment, Watch, kill, plan, victims, was_inside
 from training.progress import ProgressRow, read_progress
 from training.storage import Storage
-from training.store import BrokenPolicyError, NoPolicyError, PolicyRef, PolicyStore
+from training.store import PolicyStore
 
-RUN: Final = "preempted"
-_INTERVAL: Final = 2
-_OPTIONS: Final = (
-    *("--recipe", "swift", "--skip-asha", "--num-gpus", "0", "--run-name", RUN),
-    *("--train-batch-size-per-learner", "256", "--minibatch-size", "128", "--num-epochs", "1"),
-    *("--num-env-runners", "2", "--num-envs-per-env-runner", "2"),
-    *("--max-iters", "100000", "--finetune-at", "50000"),
-    *("--checkpoint-every", str(_INTERVAL)),
-)
-_SETTLE_S: Final = 400.0
-"""A run that has not trained on after so long has not resumed."""
-_RETRIES: Final = 5
-"""On a busy machine Ray itself may not come up in the half minute that it gives itself."""
 _NOTICE_S: Final = 30.0
 """From SIGTERM until the run has ended."""
 _WHILE: Final[dict[Moment, str]] = {
@@ -92,15 +75,6 @@ class Recovered:
 
 
 @dataclass
-class Looks:
-    """What a reader of the published policies saw."""
-
-    looks: int = 0
-    policies: int = 0
-    broken: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Report:
     """All that came of a run."""
 
@@ -127,7 +101,7 @@ class Report:
         change, noise = summary(self.changes)
         checks = {
             f"{len(resumed)} of {len(self.recovered)} resumed": len(resumed) < len(self.recovered),
-            f"{most} iterations lost at once": most > _INTERVAL,
+            f"{most} iterations lost at once": most > INTERVAL,
             f"rows missing, doubled: {self.aggregate} of the run": any(self.aggregate),
             f"rows missing, doubled: {self.own} of the trial": any(self.own),
             f"{len(self.looks.broken)} broken looks": bool(self.looks.broken),
@@ -176,105 +150,6 @@ def summary(changes: Sequence[float]) -> tuple[float, float]:
     return fmean(changes), error
 
 
-class Command:
-    """The training command, begun again and again."""
-
-    _LINE = re.compile(r"iteration\s+(\d+)/")
-
-    def __init__(self, root: Path, log: Path) -> None:
-        self._root = root
-        self._log = log
-        self._groups: list[int] = []
-        self.retries = 0
-        """How often it ended by itself and was begun again, as a job is."""
-        self.process = self._begin()
-
-    def _begin(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "training.train", "--results-dir", self._root, *_OPTIONS],
-                env=inherited() | {"RAY_ADDRESS": "local"},
-                cwd=Path(__file__).parent.parent,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
-        self._groups.append(process.pid)
-        return process
-
-    def iterations(self) -> list[int]:
-        """Those that it has told of, since the first beginning."""
-        return [int(found) for found in self._LINE.findall(self._log.read_text())]
-
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.process.poll() is None
-
-    def again(self) -> None:
-        """Begin again."""
-        self.process.wait()
-        self.process = self._begin()
-
-    def wait_for(self, count: int) -> bool:
-        """Wait until it has told of so many iterations; whether it has."""
-        deadline = time.monotonic() + _SETTLE_S
-        while time.monotonic() < deadline:
-            if len(self.iterations()) >= count:
-                return True
-            if not self.alive():
-                if self.retries == _RETRIES:
-                    return False
-                self.retries += 1
-                self.again()
-            time.sleep(0.1)
-        return False
-
-    def end(self) -> None:
-        """End it, and what a driver that was killed has left behind."""
-        for group in self._groups:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        self.process.wait()
-
-
-@contextmanager
-def reader(root: Path, looks: Looks) -> Iterator[None]:
-    """Look at the published policies until left."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.05):
-            look_once(root, looks)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def look_once(root: Path, looks: Looks) -> None:
-    """Read the newest policy, the list of all, and in turn every one of these."""
-    store = PolicyStore.open(str(root))
-    try:
-        store.newest()
-    except NoPolicyError as error:
-        if looks.policies:
-            looks.broken.append(str(error))
-        return
-    listing = store.listing()
-    looks.broken += listing.broken.values()
-    one = listing.policies[looks.looks % len(listing.policies)]
-    try:
-        store.fetch(PolicyRef(run=one.run, version=one.version))
-    except (BrokenPolicyError, FileNotFoundError) as error:
-        looks.broken.append(str(error))
-    looks.looks += 1
-    looks.policies += 2
-
-
 def strike(command: Command, run: Path, one: Kill, wait_s: float) -> tuple[Recovered, int, int]:
     """Kill, and begin again where that ended the run.
 
@@ -285,11 +160,11 @@ def strike(command: Command, run: Path, one: Kill, wait_s: float) -> tuple[Recov
     folder = None
     if one.moment == "any":
         time.sleep(wait_s)
-        pid = victim(command.process.pid, one.target)
+        pids = victims(command.process.pid, one.target)
     else:
-        pid = victim(command.process.pid, one.target)
+        pids = victims(command.process.pid, one.target)
         folder = watch.wait(one.moment, command.alive)
-    kill(pid, one.target)
+    kill(pids)
     hit = one.moment == "any" or (folder is not None and was_inside(one.moment, folder))
     if one.target in ("driver", "whole cluster"):
         command.again()
@@ -306,7 +181,7 @@ def carry_out(options: Options, root: Path) -> Report:
     command = Command(root, root / "log")
     try:
         with reader(root, report.looks):
-            if not command.wait_for(_INTERVAL + 1):
+            if not command.wait_for(INTERVAL + 1):
                 raise SystemExit((root / "log").read_text()[-3000:])
             for one in plan(options.kills, choices):
                 result, last, told = strike(
@@ -378,7 +253,7 @@ def table(report: Report) -> str:
         "|---|---|",
         f"| resumed | {len(resumed)} of {len(report.recovered)} |",
         f"| starts of the command that failed, and were repeated | {report.retries} |",
-        f"| iterations lost at once, at most (a checkpoint is taken every {_INTERVAL}) "
+        f"| iterations lost at once, at most (a checkpoint is taken every {INTERVAL}) "
         f"| {max((one.lost or 0 for one in resumed), default=0)} |",
         f"| rows missing, doubled in the run's progress.csv | {report.aggregate[0]}, "
         f"{report.aggregate[1]} |",

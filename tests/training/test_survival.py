@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import victim
+from benchmarks.kills import kill, victims
 from training.progress import read_progress
 from training.store import PolicyStore
 from training.trial_table import TrialTable
@@ -25,7 +25,7 @@ _WAIT_S = 300.0
 
 
 class Training:
-    """The command in a process group of its own."""
+    """The command as it runs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -41,7 +41,6 @@ class Training:
                 *("--num-epochs", "1", "--max-iters", "5000", "--finetune-at", "2"),
             ],
             env=os.environ | {"RAY_ADDRESS": "local"},
-            start_new_session=True,
             stdout=self._begun,
             stderr=subprocess.STDOUT,
         )
@@ -64,7 +63,7 @@ class Training:
 
     def end(self) -> None:
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            kill(victims(self.process.pid, "whole cluster"))
         self.process.wait()
         self._begun.close()
 
@@ -80,9 +79,9 @@ def told_to_end(root: Path) -> Iterator[Training]:
     training = Training(root)
     try:
         training.wait_for_more(3)
-        os.kill(victim(training.process.pid, "env runner"), signal.SIGKILL)
+        kill(victims(training.process.pid, "env runner"))
         training.wait_for_more(2)
-        os.kill(victim(training.process.pid, "trial"), signal.SIGKILL)
+        kill(victims(training.process.pid, "trial"))
         training.wait_for_more(3)
         training.process.terminate()
         training.process.wait(_WAIT_S)
@@ -138,7 +137,7 @@ def resumed(told_to_end: Training) -> Iterator[Training]:
     training = Training(root)
     try:
         training.wait_for_more(3)
-        os.killpg(training.process.pid, signal.SIGKILL)
+        kill(victims(training.process.pid, "whole cluster"))
         training.process.wait()
         yield training
     finally:
