@@ -101,8 +101,8 @@ class Preemption(Callback):  # type: ignore[misc]
         if self._waiting is None:
             self._waiting = {trial.trial_id for trial in running}
             print(
-                f"told to end (SIGTERM): {len(running)} running trials are saved after their "
-                f"iteration, if that ends within {self._save_s:g} s",
+                f"told to end (SIGTERM): what runs ({len(running)} of {len(trials)} trials) is "
+                f"saved after its iteration, if that ends within {self._save_s:g} s",
                 flush=True,
             )
         late = time.monotonic() - self._told_at > self._save_s

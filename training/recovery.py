@@ -119,6 +119,8 @@ class Recovery(Callback):  # type: ignore[misc]
         """See whether the checkpoint has come to storage."""
         del iteration
         if stored_iteration(trial) == trial.last_result[TRAINING_ITERATION]:
+            # Failures count from one checkpoint to the next: a long run may lose many nodes.
+            trial.run_metadata.num_failures = 0
             if self._refused_since.pop(trial.trial_id, None) is not None:
                 logger.warning("trial %s: its checkpoints are stored again", trial.trial_id)
             return

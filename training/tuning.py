@@ -31,7 +31,8 @@ METRIC = "return_mean"
 """What trials are compared by: mean unshaped, unscaled return of the latest sampled episodes."""
 
 _MAX_FAILURES = 5
-"""A trial goes on from its checkpoint this often after losing a process or a (spot) node."""
+"""A trial goes on from its checkpoint this often after losing a process or a (spot) node, and is
+given up if no new one was stored in between."""
 
 
 class TrialsFailedError(Exception):

@@ -60,7 +60,7 @@ def test_it_waits_for_every_running_trial_to_be_saved(capsys: pytest.CaptureFixt
         with pytest.raises(PreemptedError):
             preemption.on_step_begin(0, trials)
     said = capsys.readouterr().out
-    assert "told to end (SIGTERM): 2 running trials" in said
+    assert "told to end (SIGTERM): what runs (2 of 3 trials)" in said
     assert "a: saved after iteration 3" in said
 
 

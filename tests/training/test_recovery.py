@@ -212,6 +212,15 @@ def test_a_state_that_tune_does_not_take_up_ends_the_run(scene: Scene) -> None:
         scene.begin(taken_up=False)
 
 
+def test_failures_before_a_stored_checkpoint_do_not_count_any_more(scene: Scene) -> None:
+    scene.trial.run_metadata.num_failures = 4
+    scene.trial.run_metadata.last_result = {"training_iteration": 6}
+    scene.name("checkpoint_000002", 6)
+    recovery = Recovery(scene.run, resume=False, observers=[])
+    recovery.on_trial_save(0, [scene.trial], scene.trial)
+    assert scene.trial.num_failures == 0
+
+
 class Outage(Callback):  # type: ignore[misc]
     """Storage is away from one iteration's end until another's; a local root is a file then."""
 
