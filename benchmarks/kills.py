@@ -16,17 +16,13 @@ from pyarrow import fs
 
 from benchmarks.processes import usage
 from training.manifest import MANIFEST_FILE
-from training.whole_checkpoint import BrokenCheckpointError, verify
+from training.whole_checkpoint import LIST_FILE, BrokenCheckpointError, verify
 
 Target = Literal["whole cluster", "driver", "trial", "env runner"]
 Moment = Literal["any", "checkpoint", "publishing"]
 
 _PROCESS: Final = {"trial": "ray::DrivingPPO", "env runner": "ray::SingleAgentEnvRunner"}
-_MARKS: Final[dict[Moment, str]] = {
-    # A file on a disk is written under such a name; a policy's folder comes with its first file.
-    "checkpoint": "*/checkpoint_*/**/*.tmp",
-    "publishing": "policies/*",
-}
+_WATCHED: Final[tuple[Moment, ...]] = ("checkpoint", "publishing")
 _POLL_S: Final = 0.001
 
 
@@ -65,18 +61,24 @@ class Watch:
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._known = {moment: self._begun(moment) for moment in _MARKS}
+        self._known = {moment: self._begun(moment) for moment in _WATCHED}
 
     def wait(self, moment: Moment, goes_on: Callable[[], bool]) -> Path | None:
         """Wait until something is half written; its folder, or None where nothing goes on."""
         while goes_on():
             if new := self._begun(moment) - self._known[moment]:
-                return self._run.joinpath(*new.pop().relative_to(self._run).parts[:2])
+                return new.pop()
             time.sleep(_POLL_S)
         return None
 
     def _begun(self, moment: Moment) -> set[Path]:
-        return set(self._run.glob(_MARKS[moment]))
+        if moment == "publishing":
+            return set(self._run.glob("policies/*"))
+        return {
+            folder
+            for folder in self._run.glob("*/checkpoint_*")
+            if not (folder / LIST_FILE).exists()
+        }
 
 
 def was_inside(moment: Moment, folder: Path) -> bool:

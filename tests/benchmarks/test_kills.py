@@ -52,13 +52,10 @@ def test_a_half_written_policy_and_checkpoint_are_seen(tmp_path: Path) -> None:
     (new / "manifest.json").write_text("{}")
     assert not was_inside("publishing", new)
 
-    def write() -> None:
-        (left / "deep").mkdir()
-        (left / "deep" / "state.pkl.2.tmp").write_bytes(b"")
-
-    threading.Timer(0.05, write).start()
-    assert watch.wait("checkpoint", lambda: True) == left
-    assert was_inside("checkpoint", left)
+    begun = tmp_path / "t-0" / "checkpoint_000002"
+    threading.Timer(0.05, begun.mkdir).start()
+    assert watch.wait("checkpoint", lambda: True) == begun
+    assert was_inside("checkpoint", begun)
 
 
 def test_victims_are_found_by_name_and_killed() -> None:
