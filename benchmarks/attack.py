@@ -83,7 +83,7 @@ class Options:
     """Of what is chosen, and of its order."""
     grown_mib: int = 1000
     """What the service's processes together may have grown by, once it is over: each of two
-    replicas has had its sixteen drives, 64 bodies and a cache of films, and keeps what they took."""
+    replicas has had its sixteen drives, 64 bodies and films, and keeps what they took."""
     peak_mib: int = 2000
     """What they may have grown by meanwhile."""
 

@@ -11,12 +11,12 @@ from ray.tune.experiment import Trial
 
 from training.progress import ProgressError, ProgressRow, read_progress, write_progress
 from training.recipe import Recipe
+from training.retrying import patiently
 from training.storage import Storage
 from training.store import progress_file
+from training.trial_table import WRITE_INTERVAL_S, checkpoint_follows
 
 logger = logging.getLogger(__name__)
-
-_REMOTE_WRITE_INTERVAL_S = 10.0
 
 
 class ProgressReport(Callback):  # type: ignore[misc]
@@ -71,12 +71,17 @@ class ProgressReport(Callback):  # type: ignore[misc]
             del self._rows[key]
         self._rows[row.trial, row.iteration] = row
         print(self._line(row, float(result["time_this_iter_s"])), flush=True)
-        self._store()
+        self._store(now=checkpoint_follows(result, self._recipe))
 
     def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
         """Store the whole table."""
         del trials
         self._store(now=True)
+
+    def finish(self) -> None:
+        """Store the whole table; raises OSError when storage goes on to refuse it."""
+        if self._rows:
+            patiently(self._write, f"writing {self._file}")
 
     def _line(self, row: ProgressRow, seconds: float) -> str:
         previous = self._rows.get((row.trial, row.iteration - 1))
@@ -89,14 +94,19 @@ class ProgressReport(Callback):  # type: ignore[misc]
         )
 
     def _store(self, *, now: bool = False) -> None:
-        lately = time.monotonic() - self._written_at < _REMOTE_WRITE_INTERVAL_S
+        lately = time.monotonic() - self._written_at < WRITE_INTERVAL_S
         if not self._rows or (lately and not now and not self._storage.is_local):
             return
         try:
-            self._storage.write(self._file, write_progress(self.rows))
-        except OSError:
-            logger.exception("%s could not be written; the next iteration tries again", self._file)
+            self._write()
+        except OSError as error:
+            logger.warning(
+                "%s could not be written; the next iteration tries again: %s", self._file, error
+            )
         self._written_at = time.monotonic()
+
+    def _write(self) -> None:
+        self._storage.write(self._file, write_progress(self.rows))
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,9 @@ import logging
 import math
 import os
 import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from training.checkpoint import NotACheckpointError, load_actor
 from training.manifest import Manifest
 from training.policy import Policy, weights_to_bytes
 from training.retention import prune
+from training.retrying import patiently, pause_before
 from training.storage import Storage
 from training.store import (
     BrokenPolicyError,
@@ -27,6 +31,7 @@ from training.store import (
     describe_files,
     run_folder,
 )
+from training.whole_files import reading
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +56,21 @@ def git_revision() -> str | None:
     return found.stdout.strip()
 
 
+@dataclass
+class _Unpublished:
+    """A checkpoint that storage did not let become a policy, or become the kept best one."""
+
+    result: Mapping[str, Any]
+    checkpoint: Checkpoint
+    attempts: int
+    next_at: float
+
+
 class PublishingCallback(Callback):  # type: ignore[misc]
-    """Publishes every checkpoint of every trial, and keeps a copy of each trial's best one."""
+    """Publishes every checkpoint of every trial, and keeps a copy of each trial's best one.
+
+    Where storage errors, training goes on, and the trial's newest checkpoint is tried again.
+    """
 
     def __init__(
         self,
@@ -81,6 +99,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         self._revision = revision
         self._best: dict[str, float] = {}
         self._published: dict[str, PolicyRef] = {}
+        self._unpublished: dict[str, _Unpublished] = {}
 
     def get_state(self) -> dict[str, Any]:
         """What a resumed run needs: each trial's best return and newest policy."""
@@ -94,16 +113,28 @@ class PublishingCallback(Callback):  # type: ignore[misc]
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **_: Any
     ) -> None:
-        """Publish; a failure is reported, and training goes on to its next checkpoint."""
+        """Publish; a failure is reported, and training goes on."""
         del iteration, trials
-        for step in (self._publish, self._keep_if_best):
-            try:
-                step(trial, checkpoint)
-            except (OSError, ValueError, NotACheckpointError, BrokenPolicyError):
-                logger.exception(
-                    "the checkpoint of trial %s could not be published", trial.trial_id
-                )
-        self._prune()
+        self._unpublished.pop(trial.trial_id, None)
+        self._try(trial.trial_id, _Unpublished(dict(trial.last_result), checkpoint, 0, 0.0))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Try again what storage has refused."""
+        del iteration, trials
+        for trial, unpublished in list(self._unpublished.items()):
+            if time.monotonic() >= unpublished.next_at:
+                self._try(trial, unpublished)
+
+    def finish(self) -> None:
+        """Publish what is still to be; raises OSError when storage goes on to refuse it."""
+        for trial, unpublished in list(self._unpublished.items()):
+            patiently(
+                lambda trial=trial, unpublished=unpublished: self._publish_and_keep(  # type: ignore[misc]
+                    trial, unpublished
+                ),
+                f"publishing the newest checkpoint of trial {trial}",
+            )
+            del self._unpublished[trial]
 
     def promote(self, trial: str) -> PolicyRef | None:
         """Make a trial's newest policy the latest of the store; None where it has none."""
@@ -112,12 +143,37 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             self._store.promote(ref)
         return ref
 
-    def _publish(self, trial: Trial, checkpoint: Checkpoint) -> None:
-        with checkpoint.as_directory() as folder:
+    def _try(self, trial: str, unpublished: _Unpublished) -> None:
+        try:
+            self._publish_and_keep(trial, unpublished)
+        except OSError as error:
+            unpublished.attempts += 1
+            pause = pause_before(unpublished.attempts)
+            unpublished.next_at = time.monotonic() + pause
+            self._unpublished[trial] = unpublished
+            logger.warning(
+                "the checkpoint of trial %s could not be published, next try in %.0f s: %s",
+                trial,
+                pause,
+                error,
+            )
+        else:
+            self._unpublished.pop(trial, None)
+            self._prune()
+
+    def _publish_and_keep(self, trial: str, unpublished: _Unpublished) -> None:
+        for step in (self._publish, self._keep_if_best):
+            try:
+                step(trial, unpublished.result, unpublished.checkpoint)
+            except (ValueError, NotACheckpointError, BrokenPolicyError):
+                logger.exception("the checkpoint of trial %s cannot be published", trial)
+
+    def _publish(self, trial: str, result: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+        readable = Checkpoint(checkpoint.path, reading(checkpoint.filesystem))
+        with readable.as_directory() as folder:
             actor, description = load_actor(Path(folder))
         weights = weights_to_bytes(actor)
         files = describe_files(weights)
-        result = trial.last_result
         iteration = int(result["training_iteration"])
         mean_return = float(result["return_mean"])
         digest = next(iter(files.values())).sha256
@@ -125,7 +181,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             version=f"{self._run}-{iteration:06d}-{digest[:8]}",
             recipe=self._recipe_name,
             run=self._run,
-            trial=trial.trial_id,
+            trial=trial,
             iteration=iteration,
             phase=result["phase"],
             env_steps=int(result["num_env_steps_sampled_lifetime"]),
@@ -138,7 +194,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         published = PublishedPolicy(manifest, weights)
         # What no reader would take is not published: a network that has diverged, say.
         Policy.from_published(published).warm_up()
-        self._published[trial.trial_id] = self._store.publish(manifest, weights)
+        self._published[trial] = self._store.publish(manifest, weights)
         logger.info("published %s", manifest.version)
 
     def _prune(self) -> None:
@@ -152,19 +208,19 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         except (OSError, BrokenPolicyError) as error:
             logger.warning("old policies could not be deleted: %s", error)
 
-    def _keep_if_best(self, trial: Trial, checkpoint: Checkpoint) -> None:
-        mean_return = float(trial.last_result["return_mean"])
-        if math.isnan(mean_return) or mean_return <= self._best.get(trial.trial_id, -math.inf):
+    def _keep_if_best(self, trial: str, result: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+        mean_return = float(result["return_mean"])
+        if math.isnan(mean_return) or mean_return <= self._best.get(trial, -math.inf):
             return
         storage = self._storage
-        folder = f"{run_folder(self._run)}/{trial.trial_id}"
-        kept = f"{BEST_CHECKPOINT}{trial.last_result['training_iteration']:06d}"
+        folder = f"{run_folder(self._run)}/{trial}"
+        kept = f"{BEST_CHECKPOINT}{result['training_iteration']:06d}"
         storage.copy_folder(
             checkpoint.path,
             f"{folder}/{kept}",
-            source_filesystem=checkpoint.filesystem or fs.LocalFileSystem(),
+            source_filesystem=reading(checkpoint.filesystem or fs.LocalFileSystem()),
         )
-        self._best[trial.trial_id] = mean_return
+        self._best[trial] = mean_return
         for name in storage.folders(folder):
             if name.startswith(BEST_CHECKPOINT) and name != kept:
                 storage.delete_folder(f"{folder}/{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -13,12 +14,14 @@ from pyarrow import fs
 
 from training.storage import Storage, StorageError
 from training.store import run_folder
+from training.tune_state import BrokenStateError, has_state, leave_newest_whole
+
+logger = logging.getLogger(__name__)
 
 ResumeMode = Literal["auto", "never", "must"]
 
 SETTINGS_FILE = "run.json"
 _POLICIES = "policies"
-_TUNE_STATE = "experiment_state-"
 # A policy's version is the run's name and some twenty characters more.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -85,7 +88,8 @@ class Run:
             Whether to resume.
 
         Raises:
-            RunError: The run is there and must not be, or the reverse, or has other settings.
+            RunError: The run is there and must not be, or the reverse, or has other settings, or
+                what it would be resumed from is damaged.
             StorageError: The storage root cannot be read or written.
         """
         try:
@@ -94,15 +98,15 @@ class Run:
             raise StorageError(f"storage root {self.storage.root!r}: {error}") from error
 
     def _prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
-        found = self._has_state()
         if restart:
             self._clear()
-            found = False
+        found = has_state(self.storage, self.folder)
         if found and resume == "never":
             raise RunError(
                 f"run {self.name!r} is in {self.address} already; choose another --run-name, "
                 "--resume auto to continue it, or --restart to begin again"
             )
+        found = found and self._can_resume()
         if not found and resume == "must":
             raise RunError(f"there is no run to resume in {self.address}; it must have that name")
         if found:
@@ -116,11 +120,28 @@ class Run:
         document = json.dumps(content, indent=2, allow_nan=False)
         self.storage.write(f"{self.folder}/{name}", document.encode())
 
-    def _has_state(self) -> bool:
-        selector = fs.FileSelector(self.path, allow_not_found=True)
+    def _can_resume(self) -> bool:
+        """Whether Tune's state can be read; it is cleared where nothing was trained yet."""
+        try:
+            leave_newest_whole(self.storage, self.folder)
+        except BrokenStateError as error:
+            if self._has_checkpoints():
+                raise RunError(
+                    f"Tune's state in {self.address} cannot be read, and without it the run "
+                    f"cannot be resumed: {error}. --restart begins it again, its published "
+                    "policies stay"
+                ) from error
+            logger.warning("run %s begins again, it has no checkpoint yet: %s", self.name, error)
+            self._clear()
+            return False
+        return True
+
+    def _has_checkpoints(self) -> bool:
         return any(
-            info.base_name.startswith(_TUNE_STATE)
-            for info in self.storage.filesystem.get_file_info(selector)
+            "checkpoint_" in checkpoint
+            for trial in self.storage.folders(self.folder)
+            if trial != _POLICIES
+            for checkpoint in self.storage.folders(f"{self.folder}/{trial}")
         )
 
     def _refuse_other(self, settings: dict[str, Any]) -> None:
@@ -128,6 +149,16 @@ class Run:
             before = json.loads(self.storage.read(f"{self.folder}/{SETTINGS_FILE}"))
         except FileNotFoundError:
             return
+        except ValueError as error:
+            raise RunError(
+                f"{self.address}/{SETTINGS_FILE}, which tells the settings that the run was "
+                f"started with, is damaged: {error}. Put it back, or begin again with --restart"
+            ) from error
+        if not isinstance(before, dict):
+            raise RunError(
+                f"{self.address}/{SETTINGS_FILE} holds no settings. Put it back, or begin again "
+                "with --restart"
+            )
         now = json.loads(json.dumps(settings))
         changed = [
             f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,15 +26,15 @@ from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback, git_revision
 from training.recipe import RECIPES, Recipe
 from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
+from training.retrying import patiently
 from training.run import ResumeMode, Run, RunError, default_run_name, on_anyscale
 from training.seeds import GIVEN_SEEDS
 from training.storage import Storage, StorageError, choose_root
+from training.trial_table import TrialTables
 from training.tuning import Outcome, TrialsFailedError, tune_trials
 
 _PROGRAM = "python -m training.train"
 BEST_CONFIG_FILE = "best_config.json"
-_INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def parse(arguments: Sequence[str]) -> Command:
     )
 
 
-def train(command: Command) -> bool:
-    """Carry out a run; whether it got to its end, rather than being interrupted.
+def train(command: Command) -> signal.Signals | None:
+    """Carry out a run to its end; or to a signal, which it returns.
 
     Raises:
         RunError, StorageError, NoResourcesError, ValueError: It cannot be begun as asked.
@@ -138,28 +139,43 @@ def train(command: Command) -> bool:
     _say(_describe(resources, trials, cpus, gpus))
     if recipe.finetune_at >= recipe.max_iters:
         _say(f"it explores to its end: --finetune-at {recipe.finetune_at} is no earlier iteration")
+    try:
+        return _train(command, run, resources, trials=trials, resume=resume)
+    except OSError as error:
+        raise StorageError(f"storage root {run.storage.root!r}: {error}") from error
+
+
+def _train(
+    command: Command, run: Run, resources: Resources, *, trials: int, resume: bool
+) -> signal.Signals | None:
+    recipe = command.recipe
     report = ProgressReport(run.storage, run.name, recipe, resume=resume)
+    tables = TrialTables(run.storage, run.name, recipe, resume=resume)
     publishing = PublishingCallback(
         run.storage,
         run.name,
         command.recipe_name,
         revision=git_revision(),
-        keep_policies=options.keep_policies,
+        keep_policies=command.options.keep_policies,
     )
     outcome = tune_trials(
         run,
         recipe,
         resources,
         trials=trials,
-        seed=options.seed,
-        callbacks=[report, publishing],
+        seed=command.options.seed,
+        callbacks=[report, tables, publishing],
         resume=resume,
     )
-    if outcome.interrupted:
-        _say(f"interrupted; --run-name {run.name} with the same options continues it")
-        return False
+    if outcome.interrupted_by is not None:
+        told = "interrupted" if outcome.interrupted_by is signal.SIGINT else "ended as it was told"
+        _say(f"{told}; --run-name {run.name} with the same options continues it")
+        return outcome.interrupted_by
+    report.finish()
+    tables.finish()
+    publishing.finish()
     _conclude(run, outcome, report.rows, publishing)
-    return True
+    return None
 
 
 def _refuse_searched(command: Command) -> None:
@@ -199,15 +215,13 @@ def _conclude(
     best = best_trial(rows)
     recent = recent_return([row for row in rows if row.trial == best])
     known = not math.isnan(recent)
-    run.write_json(
-        BEST_CONFIG_FILE,
-        {
-            "trial": best,
-            "recent_return": recent if known else None,
-            "config": outcome.hyperparameters[best],
-        },
-    )
-    ref = publishing.promote(best)
+    config = {
+        "trial": best,
+        "recent_return": recent if known else None,
+        "config": outcome.hyperparameters[best],
+    }
+    patiently(lambda: run.write_json(BEST_CONFIG_FILE, config), f"writing {BEST_CONFIG_FILE}")
+    ref = patiently(lambda: publishing.promote(best), "naming the best policy the latest")
     if known:
         _say(
             f"best trial {best}: mean return {recent:.1f} over its last iterations "
@@ -250,8 +264,9 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        if not train(parse(arguments)):
-            raise SystemExit(_INTERRUPTED)
+        if (told := train(parse(arguments))) is not None:
+            # As shells have it.
+            raise SystemExit(128 + told)
     except (RunError, StorageError, NoResourcesError, TrialsFailedError, ValueError) as error:
         raise SystemExit(f"{_PROGRAM}: {error}") from error
 

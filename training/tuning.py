@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
-from ray.rllib.algorithms.ppo import PPO
 from ray.tune import Callback, CheckpointConfig
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
+from ray.tune.logger import TBXLoggerCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.tune_config import ResumeConfig
 
 from training.ppo import build_config
+from training.preemption import PreemptedError, Preemption
 from training.recipe import Recipe
+from training.recovery import Recovery
 from training.resources import Resources
 from training.run import Run
 from training.store import RUNS
+from training.trainable import DrivingPPO
+from training.whole_files import whole_files
 
 METRIC = "return_mean"
 """What trials are compared by: mean unshaped, unscaled return of the latest sampled episodes."""
 
 _MAX_FAILURES = 5
-"""A trial goes on from its checkpoint this often after losing a process or a (spot) node."""
+"""A trial goes on from its checkpoint this often after losing a process or a (spot) node, and is
+given up if no new one was stored in between."""
 
 
 class TrialsFailedError(Exception):
@@ -39,8 +47,8 @@ class Outcome:
     """By trial: the values of what the recipe searches."""
     failures: dict[str, str]
     """By trial: why it failed."""
-    interrupted: bool
-    """Whether some trial has not ended, because the run was told to stop."""
+    interrupted_by: signal.Signals | None
+    """What told the run to stop, where some trial has not ended because of it."""
 
     def raise_failures(self) -> None:
         """Raise TrialsFailedError if a trial failed."""
@@ -97,9 +105,14 @@ def tune_trials(
     callbacks: Sequence[Callback],
     resume: bool,
 ) -> Outcome:
-    """Run a run's trials, or go on with them, until they end or SIGINT comes.
+    """Run a run's trials, or go on with them, until they end or a signal comes.
 
-    A single trial uses the recipe's own values; several search its ranges.
+    A single trial uses the recipe's own values; several search its ranges. At SIGTERM all that
+    run are saved first, see :mod:`training.preemption`.
+
+    Raises:
+        RunError: A trial's checkpoints are all damaged, or Tune's state is.
+        StorageError: Storage was away for too long.
     """
     searching = trials > 1
     config = build_config(recipe, resources, seed=seed, searching=searching)
@@ -112,32 +125,55 @@ def tune_trials(
             reduction_factor=recipe.asha.reduction_factor,
         )
     unended = _Unended()
-    analysis = tune.run(
-        PPO,
-        name=run.name,
-        storage_path=run.storage.at(RUNS),
-        storage_filesystem=run.storage.filesystem,
-        config=config.to_dict(),
-        num_samples=trials,
-        metric=METRIC,
-        mode="max",
-        scheduler=scheduler,
-        search_alg=BasicVariantGenerator(
-            random_state=seed, max_concurrent=resources.max_concurrent_trials
-        ),
-        stop={"training_iteration": recipe.max_iters},
-        checkpoint_config=CheckpointConfig(
-            num_to_keep=recipe.keep_checkpoints,
-            checkpoint_frequency=recipe.checkpoint_every,
-            checkpoint_at_end=True,
-        ),
-        max_failures=_MAX_FAILURES,
-        raise_on_failed_trial=False,
-        trial_dirname_creator=lambda trial: trial.trial_id,
-        callbacks=[*callbacks, unended, _KeepScheduler(scheduler)],
-        resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume else None,
-        verbose=0,
-    )
+    preemption = Preemption()
+    recovery = Recovery(run, resume=resume, observers=callbacks)
+    # Tune's own tables would hold iterations twice, and its JSON file is read from storage in the
+    # midst of training, where an error ends the run.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    try:
+        with preemption.listening():
+            analysis = tune.run(
+                DrivingPPO,
+                name=run.name,
+                storage_path=run.storage.at(RUNS),
+                storage_filesystem=whole_files(run.storage.filesystem),
+                config=config.to_dict(),
+                num_samples=trials,
+                metric=METRIC,
+                mode="max",
+                scheduler=scheduler,
+                search_alg=BasicVariantGenerator(
+                    random_state=seed, max_concurrent=resources.max_concurrent_trials
+                ),
+                stop={"training_iteration": recipe.max_iters},
+                checkpoint_config=CheckpointConfig(
+                    num_to_keep=recipe.keep_checkpoints,
+                    checkpoint_frequency=recipe.checkpoint_every,
+                    checkpoint_at_end=True,
+                ),
+                max_failures=_MAX_FAILURES,
+                raise_on_failed_trial=False,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                callbacks=[
+                    preemption,
+                    recovery,
+                    *callbacks,
+                    unended,
+                    _KeepScheduler(scheduler),
+                    TBXLoggerCallback(),
+                ],
+                resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)
+                if resume
+                else None,
+                verbose=0,
+            )
+    except PreemptedError:
+        return Outcome({}, {}, interrupted_by=signal.SIGTERM)
+    except TuneError as error:
+        if recovery.failure is None:
+            raise
+        raise recovery.failure from error
+    interrupted = bool(unended.trials) or any(not trial.is_finished() for trial in analysis.trials)
     return Outcome(
         hyperparameters={
             trial.trial_id: {name: _value(trial.config, name) for name in recipe.search}
@@ -148,8 +184,7 @@ def tune_trials(
             for trial in analysis.trials
             if trial.status == Trial.ERROR
         },
-        interrupted=bool(unended.trials)
-        or any(not trial.is_finished() for trial in analysis.trials),
+        interrupted_by=signal.SIGINT if interrupted else None,
     )
 
 

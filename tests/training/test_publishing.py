@@ -118,6 +118,36 @@ def test_storage_that_refuses_does_not_stop_training(
     assert "no space left" in caplog.text
 
 
+@pytest.mark.parametrize("later", ["in the next step", "at the end"])
+def test_what_storage_has_refused_is_published_later(
+    callback: PublishingCallback,
+    any_root: str,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    later: str,
+) -> None:
+    monkeypatch.setattr(publishing, "pause_before", lambda attempt: 0.0)
+
+    def refuse(*_: Any) -> None:
+        raise OSError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(PolicyStore, "publish", refuse)
+        publish(callback, checkpoint, iteration=10)
+        publish(callback, checkpoint, iteration=20)
+        callback.on_step_end(0, [])
+    store = PolicyStore.open(any_root)
+    assert store.listing().policies == []
+    if later == "at the end":
+        callback.finish()
+    else:
+        callback.on_step_end(0, [])
+    assert [manifest.iteration for manifest in store.listing().policies] == [20]
+    assert store.storage.folders("runs/run-a/t-0") == ["best_checkpoint_000020"]
+    callback.finish()
+    assert callback.promote("t-0") is not None
+
+
 def test_a_network_that_has_diverged_is_not_published(
     callback: PublishingCallback,
     any_root: str,

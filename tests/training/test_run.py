@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ def run(tmp_path: Path) -> Run:
 def begin(run: Run, settings: dict[str, Any] | None = None) -> None:
     """What a run leaves behind once Tune has begun."""
     run.prepare(settings or SETTINGS, resume="auto", restart=False)
-    run.write_json("experiment_state-2026.json", {})
+    state = {"trial_data": [["{}", "{}"]], "runner_data": {"a": 1}}
+    run.write_json("experiment_state-2026.json", state)
+    for name in ("callback-states-2026.pkl", "basic-variant-state-2026.json"):
+        run.storage.write(f"runs/run-a/{name}", pickle.dumps({"a": 1}))
 
 
 def test_a_new_run_starts_and_keeps_its_settings(run: Run) -> None:
@@ -64,6 +69,32 @@ def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
     assert exists(run.storage, "runs/run-a/policies/v1/manifest.json")
     assert not exists(run.storage, "runs/run-a/trial-1")
     assert not exists(run.storage, "runs/run-a/experiment_state-2026.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[1]"])
+def test_settings_that_are_damaged_are_named(run: Run, content: bytes) -> None:
+    begin(run)
+    run.storage.write("runs/run-a/run.json", content)
+    with pytest.raises(RunError, match=r"run\.json.*--restart"):
+        run.prepare(SETTINGS, resume="auto", restart=False)
+
+
+def test_a_damaged_state_of_tune_ends_it_where_something_was_trained(run: Run) -> None:
+    begin(run)
+    run.storage.write("runs/run-a/experiment_state-2026.json", b'{"trial_data": [')
+    run.storage.write("runs/run-a/t-0/checkpoint_000001/files.json", b"{}")
+    with pytest.raises(RunError, match=r"experiment_state-2026\.json is damaged.*--restart"):
+        run.prepare(SETTINGS, resume="auto", restart=False)
+    assert run.prepare(SETTINGS, resume="auto", restart=True) is False
+
+
+def test_a_damaged_state_of_tune_is_cleared_where_nothing_was_trained(run: Run) -> None:
+    """The first kill came while the first state was written."""
+    begin(run)
+    run.storage.write("runs/run-a/experiment_state-2026.json", b"")
+    assert run.prepare(SETTINGS, resume="auto", restart=False) is False
+    assert not exists(run.storage, "runs/run-a/experiment_state-2026.json")
+    assert json.loads(run.storage.read("runs/run-a/run.json")) == SETTINGS
 
 
 @pytest.mark.parametrize("name", ["", "first try", "../../x", "-x", "a/b", "x" * 101, "größe"])

@@ -112,7 +112,7 @@ def test_options_that_cannot_be_are_refused_by_name(
 
 def test_a_run_whose_trials_all_failed_says_why(tmp_path: Path) -> None:
     run = Run(Storage.open(str(tmp_path)), "a")
-    outcome = Outcome(hyperparameters={}, failures={"t": "no driver"}, interrupted=False)
+    outcome = Outcome(hyperparameters={}, failures={"t": "no driver"}, interrupted_by=None)
     publishing = PublishingCallback(run.storage, run.name, "published")
     with pytest.raises(TrialsFailedError, match="no driver"):
         _conclude(run, outcome, [], publishing)

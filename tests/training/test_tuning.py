@@ -76,7 +76,7 @@ def test_a_search_runs_side_by_side_and_gives_up_on_some(
     )
     assert resources.max_concurrent_trials == 2
     assert not outcome.failures
-    assert not outcome.interrupted
+    assert outcome.interrupted_by is None
     tried = outcome.hyperparameters.values()
     assert len({values["lr"] for values in tried}) == 4
     assert {values["train_batch_size_per_learner"] for values in tried} <= {300, 350}
@@ -113,10 +113,10 @@ def test_a_resumed_search_remembers_what_its_trials_reached() -> None:
 
 
 def test_trials_that_failed_are_named_with_their_errors() -> None:
-    outcome = Outcome(hyperparameters={}, failures={"t-1": "out of memory"}, interrupted=False)
+    outcome = Outcome(hyperparameters={}, failures={"t-1": "out of memory"}, interrupted_by=None)
     with pytest.raises(TrialsFailedError, match="trial t-1 failed: out of memory"):
         outcome.raise_failures()
 
 
 def test_an_outcome_without_failures_raises_nothing() -> None:
-    Outcome(hyperparameters={}, failures={}, interrupted=False).raise_failures()
+    Outcome(hyperparameters={}, failures={}, interrupted_by=None).raise_failures()

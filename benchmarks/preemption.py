@@ -1,0 +1,285 @@
+"""Training that is killed again and again: does it go on, and is anything lost?
+
+    python -m benchmarks.preemption
+    python -m benchmarks.preemption --kills 3     a quick look
+
+A real run, small enough that an iteration takes about a second, is killed (-9) at moments drawn by
+chance, some of them while a checkpoint is being written or a policy published. What ended is begun
+again by the same command. A reader looks at the published policies all the while. At the end the
+run is told to end (SIGTERM). Exit status 1 where something did not hold.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Final
+
+import tyro
+
+from benchmarks.killed_training import INTERVAL, RUN, Command, Looks, reader
+from benchmarks.kills import Kill, Moment, Watch, kill, plan, victims, was_inside
+from training.progress import ProgressRow, read_progress
+from training.storage import Storage
+from training.store import PolicyStore
+
+_NOTICE_S: Final = 30.0
+"""From SIGTERM until the run has ended."""
+_WHILE: Final[dict[Moment, str]] = {
+    "any": "at any moment",
+    "checkpoint": "a checkpoint is written",
+    "publishing": "a policy is published",
+}
+_AROUND: Final = 3
+"""Iterations before and after each kill whose returns are compared."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How often, and what chance draws."""
+
+    kills: int = 20
+    """Kills, of all sorts."""
+    seed: int = 0
+    """Of what is killed and when."""
+    longest_s: float = 8.0
+    """A kill at any moment comes at most so long after the run has trained on."""
+
+    def __post_init__(self) -> None:
+        """Refuse what says nothing."""
+        if self.kills < 1 or self.longest_s <= 0:
+            raise ValueError("--kills and --longest-s must be above 0")
+
+
+@dataclass
+class Recovered:
+    """What came of one kill."""
+
+    kill: Kill
+    hit: bool
+    """Whether it was at the moment that was meant."""
+    lost: int | None = None
+    """Iterations that were trained again; None where the run did not go on."""
+    seconds: float = math.nan
+    """From the kill to the next iteration's end, the start of Ray included."""
+
+
+@dataclass
+class Report:
+    """All that came of a run."""
+
+    recovered: list[Recovered] = field(default_factory=list)
+    aggregate: tuple[int, int] = (0, 0)
+    """Missing and doubled rows of the run's table."""
+    own: tuple[int, int] = (0, 0)
+    """The same of the trial's own."""
+    looks: Looks = field(default_factory=Looks)
+    changes: list[float] = field(default_factory=list)
+    """Mean return after each kill, less that before."""
+    notice_s: float = math.nan
+    status: int | None = None
+    """The exit status after SIGTERM."""
+    retries: int = 0
+    """How often the command ended by itself, and was begun again."""
+    saved: bool = False
+    """Whether the newest policy is of the last iteration then."""
+
+    def broken_promises(self) -> list[str]:
+        """What did not hold."""
+        resumed = [one for one in self.recovered if one.lost is not None]
+        most = max((one.lost or 0 for one in resumed), default=0)
+        change, noise = summary(self.changes)
+        checks = {
+            f"{len(resumed)} of {len(self.recovered)} resumed": len(resumed) < len(self.recovered),
+            f"{most} iterations lost at once": most > INTERVAL,
+            f"rows missing, doubled: {self.aggregate} of the run": any(self.aggregate),
+            f"rows missing, doubled: {self.own} of the trial": any(self.own),
+            f"{len(self.looks.broken)} broken looks": bool(self.looks.broken),
+            f"returns fell by {-change:.1f}": change < -2 * noise,
+            f"SIGTERM took {self.notice_s:.1f} s": not self.notice_s <= _NOTICE_S,
+            f"SIGTERM ended with status {self.status}": self.status != 128 + signal.SIGTERM,
+            "SIGTERM did not save and publish": not self.saved,
+        }
+        return [fault for fault, holds in checks.items() if holds]
+
+
+def lost_iterations(before: int, after: Sequence[int]) -> int:
+    """Iterations trained again.
+
+    Args:
+        before: The last one before a kill.
+        after: Those that ended after it; one of them may have been on its way.
+    """
+    last = before
+    for iteration in after:
+        if iteration <= last:
+            return last - iteration + 1
+        last = iteration
+    return 0
+
+
+def gaps(iterations: Sequence[int]) -> tuple[int, int]:
+    """Rows that are missing, and that are there twice or more."""
+    there = set(iterations)
+    return max(there, default=0) - len(there), len(iterations) - len(there)
+
+
+def change_of_return(rows: Sequence[ProgressRow], restored: int) -> float | None:
+    """How the return changed at a resume; None where too little is known."""
+    known = {row.iteration: row.return_mean for row in rows if not math.isnan(row.return_mean)}
+    before = [known[i] for i in range(restored - _AROUND + 1, restored + 1) if i in known]
+    after = [known[i] for i in range(restored + 1, restored + _AROUND + 1) if i in known]
+    return fmean(after) - fmean(before) if before and after else None
+
+
+def summary(changes: Sequence[float]) -> tuple[float, float]:
+    """Their mean and its standard error; both 0 where there are none, no error for one alone."""
+    if not changes:
+        return 0.0, 0.0
+    error = stdev(changes) / math.sqrt(len(changes)) if len(changes) > 1 else math.inf
+    return fmean(changes), error
+
+
+def strike(command: Command, run: Path, one: Kill, wait_s: float) -> tuple[Recovered, int, int]:
+    """Kill, and begin again where that ended the run.
+
+    Returns:
+        What is known of it so far, the last iteration before, and how many had been told of.
+    """
+    watch = Watch(run)
+    folder = None
+    if one.moment == "any":
+        time.sleep(wait_s)
+        pids = victims(command.process.pid, one.target)
+    else:
+        pids = victims(command.process.pid, one.target)
+        folder = watch.wait(one.moment, command.alive)
+    kill(pids)
+    hit = one.moment == "any" or (folder is not None and was_inside(one.moment, folder))
+    if one.target in ("driver", "whole cluster"):
+        command.again()
+    told = command.iterations()
+    return Recovered(one, hit), told[-1], len(told)
+
+
+def carry_out(options: Options, root: Path) -> Report:
+    """Train and kill, and see what comes of it."""
+    choices = random.Random(options.seed)  # noqa: S311
+    report = Report()
+    run = root / "runs" / RUN
+    storage = Storage.open(str(root))
+    command = Command(root, root / "log")
+    try:
+        with reader(root, report.looks):
+            if not command.wait_for(INTERVAL + 1):
+                raise SystemExit((root / "log").read_text()[-3000:])
+            for one in plan(options.kills, choices):
+                result, last, told = strike(
+                    command, run, one, choices.uniform(0.0, options.longest_s)
+                )
+                began = time.monotonic()
+                report.recovered.append(result)
+                if not command.wait_for(told + 1):
+                    break
+                result.seconds = time.monotonic() - began
+                if not command.wait_for(told + _AROUND):
+                    break
+                after = command.iterations()[told:]
+                result.lost = lost_iterations(last, after)
+                rows = read_progress(storage.read(f"runs/{RUN}/progress.csv"))
+                change = change_of_return(rows, last - result.lost)
+                report.changes += [] if change is None else [change]
+                print(f"{len(report.recovered)}: {result}", flush=True)
+            report.retries = command.retries
+            _notice(command, report)
+        _look_at_tables(storage, run, report)
+    finally:
+        command.end()
+    return report
+
+
+def _notice(command: Command, report: Report) -> None:
+    """Tell the run to end."""
+    began = time.monotonic()
+    command.process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        report.status = command.process.wait(2 * _NOTICE_S)
+    report.notice_s = time.monotonic() - began
+
+
+def _look_at_tables(storage: Storage, run: Path, report: Report) -> None:
+    rows = read_progress(storage.read(f"runs/{RUN}/progress.csv"))
+    report.aggregate = gaps([row.iteration for row in rows])
+    (own,) = run.glob("*/progress.csv")
+    with own.open(newline="") as file:
+        report.own = gaps([int(row["training_iteration"]) for row in csv.DictReader(file)])
+    newest = PolicyStore(storage).newest().manifest.iteration
+    report.saved = newest == rows[-1].iteration
+
+
+def table(report: Report) -> str:
+    """The report as Markdown."""
+    lines = [
+        "| kill -9 of | while | kills | half written then | resumed | iterations lost, at most "
+        "| seconds until it trained on, median |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    kinds = sorted({one.kill for one in report.recovered}, key=str)
+    for kind in kinds:
+        of = [one for one in report.recovered if one.kill == kind]
+        resumed = [one for one in of if one.lost is not None]
+        hits = "–" if kind.moment == "any" else str(sum(one.hit for one in of))
+        lost = max((one.lost or 0 for one in resumed), default=0)
+        seconds = f"{median(one.seconds for one in resumed):.1f}" if resumed else "–"
+        lines.append(
+            f"| {kind.target} | {_WHILE[kind.moment]} | {len(of)} | {hits} | {len(resumed)} "
+            f"| {lost} | {seconds} |"
+        )
+    resumed = [one for one in report.recovered if one.lost is not None]
+    change, noise = summary(report.changes)
+    lines += [
+        "",
+        "| what | came out |",
+        "|---|---|",
+        f"| resumed | {len(resumed)} of {len(report.recovered)} |",
+        f"| starts of the command that failed, and were repeated | {report.retries} |",
+        f"| iterations lost at once, at most (a checkpoint is taken every {INTERVAL}) "
+        f"| {max((one.lost or 0 for one in resumed), default=0)} |",
+        f"| rows missing, doubled in the run's progress.csv | {report.aggregate[0]}, "
+        f"{report.aggregate[1]} |",
+        f"| rows missing, doubled in the trial's own | {report.own[0]}, {report.own[1]} |",
+        f"| mean return after a kill, less that before | {change:+.1f} ± {noise:.1f} |",
+        f"| looks at the published policies, policies read | {report.looks.looks:,}, "
+        f"{report.looks.policies:,} |",
+        f"| broken ones among them | {len(report.looks.broken)} |",
+        f"| SIGTERM: seconds until it ended, status, saved and published | "
+        f"{report.notice_s:.1f}, {report.status}, {'yes' if report.saved else 'no'} |",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, kill, and print what came of it."""
+    options = tyro.cli(Options, description=__doc__)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        report = carry_out(options, Path(folder))
+    minutes = (time.monotonic() - began) / 60
+    print(f"\n{options.kills} kills, seed {options.seed}, {minutes:.0f} minutes\n")
+    print(table(report))
+    if faults := report.broken_promises():
+        raise SystemExit("did not hold: " + "; ".join(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmarks.killed_training import Looks
+from benchmarks.kills import Kill
+from benchmarks.preemption import (
+    Options,
+    Recovered,
+    Report,
+    change_of_return,
+    gaps,
+    lost_iterations,
+    summary,
+    table,
+)
+from training.progress import ProgressRow
+
+ANY = Kill("whole cluster", "any")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        (7, [8, 9], 0),
+        (7, [7, 8], 1),
+        (8, [7, 8, 9], 2),
+        (7, [8, 7, 8], 2),  # one was on its way when the trial was killed
+        (7, [], 0),
+    ],
+)
+def test_iterations_that_are_trained_again(before: int, after: list[int], lost: int) -> None:
+    assert lost_iterations(before, after) == lost
+
+
+@pytest.mark.parametrize(
+    ("iterations", "found"),
+    [([1, 2, 3], (0, 0)), ([1, 3, 3], (1, 1)), ([2, 3, 6], (3, 0)), ([], (0, 0))],
+)
+def test_missing_and_doubled_rows(iterations: list[int], found: tuple[int, int]) -> None:
+    assert gaps(iterations) == found
+
+
+def row(iteration: int, mean: float) -> ProgressRow:
+    nan = math.nan
+    return ProgressRow("t", iteration, "explore", 0, nan, mean, nan, nan, nan, nan, nan)
+
+
+def test_returns_around_a_kill_are_compared() -> None:
+    rows = [row(i, 10.0 * i) for i in range(1, 9)]
+    assert change_of_return(rows, 4) == pytest.approx(60.0 - 30.0)
+    assert change_of_return([row(1, math.nan), row(2, 1.0)], 1) is None
+
+
+def test_the_noise_of_a_mean() -> None:
+    assert summary([]) == (0.0, 0.0)
+    assert summary([3.0]) == (3.0, math.inf)
+    assert summary([1.0, 3.0]) == pytest.approx((2.0, 1.0))
+
+
+def kept() -> Report:
+    return Report(
+        recovered=[Recovered(ANY, True, 2, 10.0), Recovered(ANY, True, 0, 12.0)],
+        looks=Looks(100, 200),
+        changes=[-3.0, 5.0],
+        notice_s=8.0,
+        status=143,
+        saved=True,
+    )
+
+
+def test_promises_that_are_kept() -> None:
+    assert kept().broken_promises() == []
+    assert "| resumed | 2 of 2 |" in table(kept())
+    assert "| whole cluster | at any moment | 2 | – | 2 | 2 | 11.0 |" in table(kept())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("recovered", [Recovered(ANY, True)], "0 of 1 resumed"),
+        ("recovered", [Recovered(ANY, True, 3)], "3 iterations lost"),
+        ("aggregate", (1, 0), "of the run"),
+        ("own", (0, 1), "of the trial"),
+        ("looks", Looks(1, 1, ["x"]), "1 broken looks"),
+        ("changes", [-10.0, -11.0], "returns fell by 10.5"),
+        ("notice_s", 31.0, "SIGTERM took 31.0 s"),
+        ("notice_s", math.nan, "SIGTERM took"),
+        ("status", 0, "status 0"),
+        ("saved", False, "did not save"),
+    ],
+)
+def test_a_promise_that_is_broken_is_named(field: str, value: object, named: str) -> None:
+    report = kept()
+    setattr(report, field, value)
+    (fault,) = report.broken_promises()
+    assert named in fault
+    table(report)
+
+
+@pytest.mark.parametrize("options", [{"kills": 0}, {"longest_s": 0.0}])
+def test_what_says_nothing_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        Options(**options)  # type: ignore[arg-type]

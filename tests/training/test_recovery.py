@@ -1,0 +1,298 @@
+"""Which checkpoint a trial goes on from, and what becomes of one that storage refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import fs
+from ray.train._internal.session import _TrainingResult
+from ray.train._internal.storage import StorageContext
+from ray.tune import Callback, Checkpoint, CheckpointConfig
+from ray.tune.experiment import Trial
+
+from tests.training.conftest import LOCAL
+from training import tuning
+from training.progress import read_progress
+from training.progress_report import ProgressReport
+from training.publishing import PublishingCallback
+from training.recipe import Recipe
+from training.recovery import Recovery, stored_iteration
+from training.run import Run, RunError
+from training.storage import Storage, StorageError
+from training.store import PolicyStore
+from training.trial_table import TrialTables
+from training.tuning import tune_trials
+from training.whole_checkpoint import seal
+
+
+class Told(Callback):  # type: ignore[misc]
+    """What an observer is told of checkpoints."""
+
+    def __init__(self) -> None:
+        self.iterations: list[int] = []
+
+    def on_checkpoint(
+        self, iteration: int, trials: Any, trial: Trial, checkpoint: Any, **_: Any
+    ) -> None:
+        self.iterations.append(trial.last_result["training_iteration"])
+
+
+class Scene:
+    """A run with one trial, as it is when Tune takes it up."""
+
+    def __init__(self, root: str, scratch: Path) -> None:
+        self.run = Run(Storage.open(root), "run-a")
+        self.told = Told()
+        self._scratch = scratch
+        storage = StorageContext(
+            storage_path=self.run.storage.at("runs"),
+            storage_filesystem=self.run.storage.filesystem,
+            experiment_dir_name="run-a",
+            trial_dir_name="t-0",
+        )
+        self.trial = Trial(
+            "PPO",
+            trial_id="t-0",
+            stub=True,
+            storage=storage,
+            checkpoint_config=CheckpointConfig(num_to_keep=3),
+        )
+
+    def store(self, name: str, iteration: int) -> None:
+        """A whole checkpoint in storage."""
+        folder = self._scratch / name
+        (folder / "learner").mkdir(parents=True)
+        (folder / "learner" / "state.pkl").write_bytes(b"state" * iteration)
+        seal(folder, iteration, {"training_iteration": iteration, "return_mean": 1.5})
+        self.run.storage.copy_folder(
+            str(folder), f"runs/run-a/t-0/{name}", source_filesystem=fs.LocalFileSystem()
+        )
+
+    def damage(self, name: str) -> None:
+        self.run.storage.write(f"runs/run-a/t-0/{name}/learner/state.pkl", b"half")
+
+    def name(self, name: str, iteration: int) -> None:
+        """Tune's state names this one as the newest."""
+        self.trial.run_metadata.checkpoint_manager.register_checkpoint(
+            _TrainingResult(
+                checkpoint=Checkpoint(
+                    self.run.storage.at(f"runs/run-a/t-0/{name}"), self.run.storage.filesystem
+                ),
+                metrics={"training_iteration": iteration},
+            )
+        )
+        self.trial.storage.current_checkpoint_index = int(name[-6:])
+
+    def begin(self, *, taken_up: bool = True) -> None:
+        """Tune's first step."""
+        recovery = Recovery(self.run, resume=True, observers=[self.told])
+        if taken_up:
+            recovery.set_state({})
+        recovery.on_step_begin(0, [self.trial])
+
+    @property
+    def chosen(self) -> tuple[str, int]:
+        return Path(self.trial.checkpoint.path).name, stored_iteration(self.trial)
+
+
+@pytest.fixture
+def scene(any_root: str, tmp_path: Path) -> Scene:
+    return Scene(any_root, tmp_path / "scratch")
+
+
+def stored(scene: Scene, names: Sequence[str]) -> None:
+    for number, name in enumerate(names, start=1):
+        scene.store(name, 2 * number)
+
+
+CHECKPOINTS = ["checkpoint_000000", "checkpoint_000001", "checkpoint_000002"]
+
+
+def test_a_whole_checkpoint_that_tune_names_is_used(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000002", 6)
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000002", 6)
+    assert caplog.text == ""
+    assert scene.told.iterations == []
+
+
+def test_broken_ones_are_refused_with_reasons_and_an_older_one_is_used(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000002", 6)
+    scene.damage("checkpoint_000002")
+    scene.damage("checkpoint_000001")
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000000", 2)
+    assert "t-0: checkpoint_000001 is refused: its learner/state.pkl has 4 bytes" in caplog.text
+    assert "t-0: checkpoint_000002 is refused: its learner/state.pkl has 4 bytes" in caplog.text
+    assert "goes on from checkpoint_000000, taken after iteration 2" in caplog.text
+    assert scene.trial.storage.current_checkpoint_index == 2, "the next one is a new folder"
+    assert scene.told.iterations == []
+
+
+def test_one_that_tune_did_not_come_to_know_is_used_and_told_of(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver died between the copy and its note; nothing was published."""
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000001", 4)
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000002", 6)
+    assert scene.told.iterations == [6]
+    assert scene.trial.storage.current_checkpoint_index == 2
+
+
+def test_a_copy_that_was_cut_short_is_written_over(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored(scene, CHECKPOINTS[:2])
+    scene.name("checkpoint_000001", 4)
+    scene.run.storage.write("runs/run-a/t-0/checkpoint_000002/learner/state.pkl", b"half")
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000001", 4)
+    assert scene.trial.storage.current_checkpoint_index == 1
+    assert "checkpoint_000002 is refused: it has no files.json" in caplog.text
+    assert "goes on from checkpoint_000001, taken after iteration 4" in caplog.text
+
+
+def test_one_that_is_named_and_was_deleted_since_is_no_harm(scene: Scene) -> None:
+    stored(scene, CHECKPOINTS[1:])
+    scene.name("checkpoint_000000", 1)
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000002", 4)
+
+
+def test_the_kept_best_one_is_used_where_the_newer_ones_are_broken(scene: Scene) -> None:
+    stored(scene, ["best_checkpoint_000002", "checkpoint_000001", "checkpoint_000002"])
+    scene.name("checkpoint_000002", 6)
+    scene.damage("checkpoint_000001")
+    scene.damage("checkpoint_000002")
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000003", 2), "a copy, as the best one may be replaced"
+    assert scene.trial.storage.current_checkpoint_index == 3
+
+
+def test_where_none_is_whole_the_run_ends_with_all_reasons(scene: Scene) -> None:
+    stored(scene, CHECKPOINTS[:2])
+    scene.name("checkpoint_000001", 4)
+    scene.damage("checkpoint_000000")
+    scene.damage("checkpoint_000001")
+    with pytest.raises(RunError, match=r"t-0.*checkpoint_000000: .*checkpoint_000001: .*--restart"):
+        scene.begin()
+
+
+def test_a_trial_whose_first_copy_was_cut_short_begins_again(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.run.storage.write("runs/run-a/t-0/checkpoint_000000/learner/state.pkl", b"half")
+    scene.begin()
+    assert scene.trial.checkpoint is None
+    assert "begins again: its first checkpoint is refused" in caplog.text
+
+
+def test_a_trial_without_a_checkpoint_has_nothing_to_choose(scene: Scene) -> None:
+    scene.begin()
+    assert scene.trial.checkpoint is None
+
+
+def test_a_state_that_tune_does_not_take_up_ends_the_run(scene: Scene) -> None:
+    """Tune itself would begin from nothing, on top of what is there."""
+    with pytest.raises(RunError, match="Tune cannot read its state"):
+        scene.begin(taken_up=False)
+
+
+def test_failures_before_a_stored_checkpoint_do_not_count_any_more(scene: Scene) -> None:
+    scene.trial.run_metadata.num_failures = 4
+    scene.trial.run_metadata.last_result = {"training_iteration": 6}
+    scene.name("checkpoint_000002", 6)
+    recovery = Recovery(scene.run, resume=False, observers=[])
+    recovery.on_trial_save(0, [scene.trial], scene.trial)
+    assert scene.trial.num_failures == 0
+
+
+class Outage(Callback):  # type: ignore[misc]
+    """Storage is away from one iteration's end until another's; a local root is a file then."""
+
+    def __init__(self, root: Path, begins: int, ends: int | None) -> None:
+        self._root = root
+        self._begins = begins
+        self._ends = ends
+        self.failures = 0
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        self.failures = trial.num_failures
+        away = self._root.with_name("away")
+        if result["training_iteration"] == self._begins:
+            self._root.rename(away)
+            self._root.write_text("no folder")
+        elif result["training_iteration"] == self._ends:
+            self.end()
+
+    def end(self) -> None:
+        self._root.unlink()
+        self._root.with_name("away").rename(self._root)
+
+
+def train(run: Run, recipe: Recipe, outage: Outage) -> None:
+    report = ProgressReport(run.storage, run.name, recipe, resume=False)
+    tables = TrialTables(run.storage, run.name, recipe, resume=False)
+    publishing = PublishingCallback(run.storage, run.name, "published")
+    outcome = tune_trials(
+        run,
+        recipe,
+        LOCAL,
+        trials=1,
+        seed=0,
+        callbacks=[outage, report, tables, publishing],
+        resume=False,
+    )
+    outcome.raise_failures()
+    report.finish()
+    tables.finish()
+    publishing.finish()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_trains_on_while_storage_is_away_and_is_stored_afterwards(
+    tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "root"
+    run = Run(Storage.open(str(root)), "run-a")
+    recipe = dataclasses.replace(tiny_recipe, checkpoint_every=2)
+    outage = Outage(root, begins=2, ends=3)
+    with caplog.at_level(logging.WARNING):
+        train(run, recipe, outage)
+    assert "its checkpoint cannot be stored, for 0 s now" in caplog.text
+    assert "its checkpoints are stored again" in caplog.text
+    assert outage.failures == 0
+    table = read_progress(run.storage.read("runs/run-a/progress.csv"))
+    assert [row.iteration for row in table] == [1, 2, 3, 4]
+    published = PolicyStore(run.storage).listing().policies
+    assert [manifest.iteration for manifest in published] == [4, 3]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_storage_that_stays_away_ends_the_run_with_a_message(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "Recovery", functools.partial(Recovery, patience_s=0.5))
+    root = tmp_path / "root"
+    run = Run(Storage.open(str(root)), "run-a")
+    outage = Outage(root, begins=2, ends=None)
+    with pytest.raises(StorageError, match=r"refused the checkpoints of trial .* iteration 1;"):
+        train(run, tiny_recipe, outage)
+    outage.end()
+    assert [manifest.iteration for manifest in PolicyStore(run.storage).listing().policies] == [1]

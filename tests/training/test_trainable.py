@@ -1,0 +1,136 @@
+"""A real algorithm as Tune runs it: what its checkpoints bring back, and which it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import fs
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.train._internal.session import _TrainingResult
+from ray.train._internal.storage import StorageContext
+from ray.tune import Checkpoint
+
+from tests.training.conftest import LOCAL
+from training.ppo import build_config
+from training.recipe import Recipe
+from training.trainable import DrivingPPO
+from training.whole_checkpoint import BrokenCheckpointError, verify
+from training.whole_files import whole_files
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture(scope="module")
+def algorithm(tiny_recipe: Recipe) -> Iterator[DrivingPPO]:
+    """After two iterations."""
+    algorithm = DrivingPPO(config=build_config(tiny_recipe, LOCAL, seed=1))
+    algorithm.train()
+    algorithm.train()
+    yield algorithm
+    algorithm.stop()
+
+
+@pytest.fixture(scope="module")
+def other(tiny_recipe: Recipe) -> Iterator[DrivingPPO]:
+    """One that has not trained."""
+    algorithm = DrivingPPO(config=build_config(tiny_recipe, LOCAL, seed=2))
+    yield algorithm
+    algorithm.stop()
+
+
+def optimizer_state(algorithm: DrivingPPO) -> dict[str, Any]:
+    learner = algorithm.learner_group._learner
+    (_, optimizer), *_ = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
+    return {
+        f"{number} {name}": np.asarray(value.cpu())
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def weights(algorithm: DrivingPPO) -> dict[str, Any]:
+    state: dict[str, Any] = algorithm.get_module().get_state()
+    return state
+
+
+def test_a_restore_brings_back_weights_optimizer_iteration_and_steps(
+    algorithm: DrivingPPO, other: DrivingPPO, tmp_path: Path
+) -> None:
+    saved = algorithm.save(str(tmp_path))
+    listed = verify(fs.LocalFileSystem(), str(tmp_path))
+    assert listed.iteration == 2
+    assert listed.result["phase"] == "explore"
+    assert listed.result["num_env_steps_sampled_lifetime"] == 64
+    # As Tune restores what its state does not know: with what the checkpoint's own list tells.
+    other.restore(_TrainingResult(checkpoint=saved.checkpoint, metrics=dict(listed.result)))
+    assert other.iteration == 2
+    expected = optimizer_state(algorithm)
+    assert len(expected) > 3
+    np.testing.assert_equal(optimizer_state(other), expected)
+    np.testing.assert_equal(weights(other), weights(algorithm))
+    result = other.train()
+    assert result["training_iteration"] == 3
+    assert result["num_env_steps_sampled_lifetime"] == 96
+    assert result["time_total_s"] > float(listed.result["time_total_s"] or 0)
+
+
+def test_a_damaged_checkpoint_is_not_unpickled(
+    algorithm: DrivingPPO, other: DrivingPPO, tmp_path: Path
+) -> None:
+    algorithm.save(str(tmp_path))
+    (tmp_path / "algorithm_state.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    before = other.iteration
+    with pytest.raises(BrokenCheckpointError, match=r"algorithm_state\.pkl"):
+        other.restore(Checkpoint.from_directory(str(tmp_path)))
+    assert other.iteration in (0, before), "nothing of it was taken up"
+
+
+@pytest.fixture
+def stored(algorithm: DrivingPPO, tmp_path: Path) -> Iterator[Path]:
+    """The algorithm stores its checkpoints below this root, as a trial of Tune's."""
+    root = tmp_path / "root"
+    algorithm._storage = StorageContext(
+        storage_path=str(root),
+        storage_filesystem=whole_files(fs.LocalFileSystem()),
+        experiment_dir_name="run-a",
+        trial_dir_name="t-0",
+    )
+    yield root
+    algorithm._storage = None
+
+
+def test_a_checkpoint_is_stored_with_its_list(algorithm: DrivingPPO, stored: Path) -> None:
+    result = algorithm.save()
+    assert algorithm.why_not_stored() is None
+    assert result.checkpoint.path == str(stored / "run-a" / "t-0" / "checkpoint_000000")
+    assert verify(fs.LocalFileSystem(), result.checkpoint.path).iteration == 2
+
+
+def test_one_that_storage_refuses_is_no_failure_and_its_number_is_used_again(
+    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainable._BRIEFLY_S", 0.0)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(StorageContext, "persist_current_checkpoint", refuse)
+        assert algorithm.save().checkpoint is None
+    assert "No space left" in (algorithm.why_not_stored() or "")
+    again = algorithm.save()
+    assert again.checkpoint.path.endswith("checkpoint_000000")
+    assert algorithm.why_not_stored() is None
+
+
+def test_a_root_that_is_not_there_is_told_in_our_words(
+    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainable._BRIEFLY_S", 0.0)
+    stored.rename(stored.with_name("away"))
+    assert algorithm.save().checkpoint is None
+    assert "the root is not there" in (algorithm.why_not_stored() or "")

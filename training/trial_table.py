@@ -1,0 +1,161 @@
+"""Each trial's own ``progress.csv``: every value of every result, a row per iteration.
+
+Tune's logger appends to what it finds: after a resume the iterations since the checkpoint would
+stand there twice, and what it had not copied to storage yet would be missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
+from ray.tune.utils import flatten_dict
+
+from training.recipe import Recipe
+from training.retrying import patiently
+from training.storage import Storage
+from training.store import PROGRESS_FILE, run_folder
+
+logger = logging.getLogger(__name__)
+
+WRITE_INTERVAL_S = 10.0
+"""How often a table is written while no checkpoint depends on it."""
+
+
+def checkpoint_follows(result: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether Tune takes a checkpoint after this result.
+
+    Rows are in storage before the checkpoint is: whoever goes on from it finds those before.
+    """
+    iteration = int(result[TRAINING_ITERATION])
+    return bool(
+        iteration % recipe.checkpoint_every == 0
+        or iteration >= recipe.max_iters
+        or result.get("done")
+        or result.get(SHOULD_CHECKPOINT)
+    )
+
+
+class TrialTable:
+    """The rows of one trial, encoded as they come."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._columns: list[str] = []
+        self._lines: dict[int, str] = {}
+        self._rows: dict[int, Mapping[str, Any]] = {}
+        for row in rows:
+            self.add(row)
+
+    @classmethod
+    def read(cls, content: bytes) -> TrialTable:
+        """A table that was written before; a row cut short or without an iteration is left out."""
+        text = content.decode(errors="replace")
+        reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+        return cls(
+            row
+            for row in reader
+            if None not in row.values() and (row.get(TRAINING_ITERATION) or "").isdigit()
+        )
+
+    @property
+    def iterations(self) -> list[int]:
+        """The rows' iterations, in their order."""
+        return sorted(self._rows)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row in the place of the one of its iteration and of all later ones."""
+        iteration = int(row[TRAINING_ITERATION])
+        for later in [known for known in self._rows if known >= iteration]:
+            del self._rows[later]
+            self._lines.pop(later, None)
+        self._rows[iteration] = row
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._columns += new
+            self._lines.clear()
+
+    def encode(self) -> bytes:
+        """The table as a CSV document."""
+        for iteration, row in self._rows.items():
+            if iteration not in self._lines:
+                self._lines[iteration] = _line(row.get(name, "") for name in self._columns)
+        return (
+            _line(self._columns) + "".join(self._lines[number] for number in self.iterations)
+        ).encode()
+
+
+class TrialTables(Callback):  # type: ignore[misc]
+    """Keeps the trials' tables in storage."""
+
+    def __init__(self, storage: Storage, run: str, recipe: Recipe, *, resume: bool) -> None:
+        self._storage = storage
+        self._run = run
+        self._recipe = recipe
+        self._resume = resume
+        self._tables: dict[str, TrialTable] = {}
+        self._unwritten: set[str] = set()
+        self._written_at: dict[str, float] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Add a row, and store the table where it is time."""
+        del iteration, trials
+        name = trial.trial_id
+        if name not in self._tables:
+            self._tables[name] = self._read(name) if self._resume else TrialTable()
+        plain = {key: value for key, value in result.items() if key != "config"}
+        self._tables[name].add(flatten_dict(plain, delimiter="/"))
+        self._unwritten.add(name)
+        late = time.monotonic() - self._written_at.get(name, 0.0) > WRITE_INTERVAL_S
+        if late or checkpoint_follows(result, self._recipe):
+            self._store(name)
+
+    def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
+        """Store what has not been stored."""
+        del trials
+        for name in sorted(self._unwritten):
+            self._store(name)
+
+    def finish(self) -> None:
+        """Store what is still to be; raises OSError when storage goes on to refuse it."""
+        for name in sorted(self._unwritten):
+            patiently(lambda name=name: self._write(name), f"writing {self._file(name)}")  # type: ignore[misc]
+
+    def _file(self, trial: str) -> str:
+        return f"{run_folder(self._run)}/{trial}/{PROGRESS_FILE}"
+
+    def _read(self, trial: str) -> TrialTable:
+        def read() -> bytes:
+            try:
+                return self._storage.read(self._file(trial))
+            except FileNotFoundError:
+                return b""
+
+        return TrialTable.read(patiently(read, f"reading {self._file(trial)}"))
+
+    def _store(self, trial: str) -> None:
+        try:
+            self._write(trial)
+        except OSError as error:
+            logger.warning(
+                "%s could not be written; a later row tries again: %s", self._file(trial), error
+            )
+        self._written_at[trial] = time.monotonic()
+
+    def _write(self, trial: str) -> None:
+        self._storage.write(self._file(trial), self._tables[trial].encode())
+        self._unwritten.discard(trial)
+
+
+def _line(values: Iterable[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()

@@ -1,0 +1,126 @@
+"""Tune's own state in a run's folder: the newest that is whole is what Tune finds there.
+
+Tune keeps three files for each time that a run was started, named by that time, takes the newest
+of each, and begins the run anew where it cannot read one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from pyarrow import fs
+from ray import cloudpickle
+
+from training.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+EXPERIMENT = "experiment_state-"
+_CALLBACKS = "callback-states-"
+_SEARCH = "basic-variant-state-"
+_DAMAGED = "damaged-"
+_KEPT = 3
+"""So many are kept of those that were whole."""
+
+
+class BrokenStateError(Exception):
+    """Tune's state in a run's folder cannot be read; the message says what is wrong."""
+
+
+def has_state(storage: Storage, folder: str) -> bool:
+    """Whether Tune has left a state in this folder, whole or not."""
+    return bool(_starts(storage, folder))
+
+
+def leave_newest_whole(storage: Storage, folder: str) -> None:
+    """Put damaged states aside, until the newest is whole.
+
+    What Tune reads is unpickled here too: these files are a run's own.
+
+    Raises:
+        BrokenStateError: None is whole.
+        OSError: Storage is away.
+    """
+    reasons: list[str] = []
+    starts = _starts(storage, folder)
+    for number, start in enumerate(starts):
+        try:
+            _read(storage, folder, start)
+        except BrokenStateError as error:
+            reasons.append(str(error))
+            logger.warning("%s, started %s, is put aside: %s", "a state of Tune", start, error)
+        else:
+            for older in starts[number + _KEPT :]:
+                _each(storage, folder, older, storage.filesystem.delete_file)
+            for newer in starts[:number]:
+                _each(storage, folder, newer, lambda path: _put_aside(storage.filesystem, path))
+            return
+    raise BrokenStateError("; ".join(reasons))
+
+
+def _starts(storage: Storage, folder: str) -> list[str]:
+    """When the run was started, newest first, as the files' names have it."""
+    selector = fs.FileSelector(storage.at(folder), allow_not_found=True)
+    names = [info.base_name for info in storage.filesystem.get_file_info(selector)]
+    return sorted(
+        (
+            name.removeprefix(EXPERIMENT).removesuffix(".json")
+            for name in names
+            if name.startswith(EXPERIMENT) and name.endswith(".json")
+        ),
+        reverse=True,
+    )
+
+
+def _files(start: str) -> dict[str, Callable[[bytes], Any]]:
+    """The files of a start, and what reads each."""
+    return {
+        f"{EXPERIMENT}{start}.json": _experiment,
+        f"{_CALLBACKS}{start}.pkl": cloudpickle.loads,
+        f"{_SEARCH}{start}.json": cloudpickle.loads,
+    }
+
+
+def _experiment(content: bytes) -> None:
+    state = json.loads(content)
+    if not state["trial_data"] or not state["runner_data"]:
+        raise ValueError("it tells of no trials")
+
+
+def _read(storage: Storage, folder: str, start: str) -> None:
+    for name, load in _files(start).items():
+        try:
+            load(storage.read(f"{folder}/{name}"))
+        except FileNotFoundError as error:
+            raise BrokenStateError(f"{name} is missing") from error
+        # A damaged pickle raises whatever its bytes happen to say.
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            EOFError,
+            ImportError,
+            LookupError,
+            MemoryError,
+            pickle.UnpicklingError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise BrokenStateError(f"{name} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _each(storage: Storage, folder: str, start: str, action: Callable[[str], Any]) -> None:
+    for name in _files(start):
+        path = storage.at(f"{folder}/{name}")
+        if storage.filesystem.get_file_info(path).type == fs.FileType.File:
+            action(path)
+
+
+def _put_aside(filesystem: fs.FileSystem, path: str) -> None:
+    head, _, name = path.rpartition("/")
+    filesystem.move(path, f"{head}/{_DAMAGED}{name}")

@@ -1,0 +1,134 @@
+"""Files on a disk that appear whole or not at all, for those who write through ``pyarrow.fs``.
+
+Tune overwrites its state in place, so that a kill or a full disk in the middle leaves half of it.
+An object store shows an object only once its upload has been completed; a disk needs a rename.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+
+def whole_files(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The same filesystem, whose new files appear under their names once they are complete."""
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return fs.PyFileSystem(_WholeLocalFiles())
+    return filesystem
+
+
+def reading(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The filesystem below: Ray copies a folder that is not on a filesystem known as local."""
+    handler = getattr(filesystem, "handler", None)
+    return fs.LocalFileSystem() if isinstance(handler, _WholeLocalFiles) else filesystem
+
+
+class _WholeFile:
+    """A file that is renamed to its name when it is closed, and deleted when it is given up.
+
+    It is no ``io`` object: those are closed when nobody refers to them any more, which is what
+    becomes of a file whose writing has failed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._target = Path(path)
+        self._temporary = self._target.with_name(f"{self._target.name}.{uuid.uuid4().hex}.tmp")
+        self._file = self._temporary.open("xb")
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, content: Any) -> int:
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        if self._file.closed:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self._target)
+
+    def __del__(self) -> None:
+        # Not closed: writing failed. (Or the file was never made.)
+        file = getattr(self, "_file", None)
+        if file is not None and not file.closed:
+            file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+class _WholeLocalFiles(fs.FileSystemHandler):  # type: ignore[misc]
+    """The local filesystem, but for how files are written."""
+
+    def __init__(self) -> None:
+        self._local = fs.LocalFileSystem()
+
+    def __reduce__(self) -> Any:
+        return _WholeLocalFiles, ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _WholeLocalFiles)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(_WholeLocalFiles)
+
+    def get_type_name(self) -> str:
+        return "local, whole files"
+
+    def normalize_path(self, path: str) -> Any:
+        return self._local.normalize_path(path)
+
+    def get_file_info(self, paths: list[str]) -> Any:
+        return self._local.get_file_info(paths)
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> Any:
+        return self._local.get_file_info(selector)
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        self._local.create_dir(path, recursive=recursive)
+
+    def delete_dir(self, path: str) -> None:
+        self._local.delete_dir(path)
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        self._local.delete_dir_contents(path, missing_dir_ok=missing_dir_ok)
+
+    def delete_root_dir_contents(self) -> None:
+        raise PermissionError("the root of the filesystem is not emptied")
+
+    def delete_file(self, path: str) -> None:
+        self._local.delete_file(path)
+
+    def move(self, src: str, dest: str) -> None:
+        self._local.move(src, dest)
+
+    def copy_file(self, src: str, dest: str) -> None:
+        self._local.copy_file(src, dest)
+
+    def open_input_stream(self, path: str) -> Any:
+        return self._local.open_input_stream(path, compression=None)
+
+    def open_input_file(self, path: str) -> Any:
+        return self._local.open_input_file(path)
+
+    def open_output_stream(self, path: str, metadata: Any) -> Any:
+        del metadata
+        return pa.PythonFile(_WholeFile(path), mode="w")
+
+    def open_append_stream(self, path: str, metadata: Any) -> Any:
+        return self._local.open_append_stream(path, compression=None, metadata=metadata)
