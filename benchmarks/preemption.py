@@ -6,7 +6,9 @@
 A real run, small enough that an iteration takes about a second, is killed (-9) at moments drawn by
 chance, some of them while a checkpoint is being written or a policy published. What ended is begun
 again by the same command. A reader looks at the published policies all the while. At the end the
-run is told to end (SIGTERM). Exit status 1 where something did not hold.
+run is told to end (SIGTERM), and the policies before and after each kill drive the same tracks:
+what training itself reports falls at a resume, since of episodes that begin anew the bad ones end
+first. Exit status 1 where something did not hold.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Final
@@ -29,9 +32,11 @@ import tyro
 
 from benchmarks.killed_training import INTERVAL, RUN, Command, Looks, reader
 from benchmarks.kills import Kill, Moment, Watch, kill, plan, victims, was_inside
-from training.progress import ProgressRow, read_progress
+from training.policy import Policy
+from training.progress import read_progress
+from training.rollout import drive
 from training.storage import Storage
-from training.store import PolicyStore
+from training.store import PolicyRef, PolicyStore
 
 _NOTICE_S: Final = 30.0
 """From SIGTERM until the run has ended."""
@@ -40,8 +45,10 @@ _WHILE: Final[dict[Moment, str]] = {
     "checkpoint": "a checkpoint is written",
     "publishing": "a policy is published",
 }
-_AROUND: Final = 3
-"""Iterations before and after each kill whose returns are compared."""
+_TRAINED_ON: Final = 3
+"""Iterations that a run has to tell of before it counts as resumed."""
+_TRACKS: Final = range(8)
+"""Where the policies around a kill are compared."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class Recovered:
     """Whether it was at the moment that was meant."""
     lost: int | None = None
     """Iterations that were trained again; None where the run did not go on."""
+    restored: int = 0
+    """The iteration that it went on from."""
     seconds: float = math.nan
     """From the kill to the next iteration's end, the start of Ray included."""
 
@@ -85,7 +94,7 @@ class Report:
     """The same of the trial's own."""
     looks: Looks = field(default_factory=Looks)
     changes: list[float] = field(default_factory=list)
-    """Mean return after each kill, less that before."""
+    """Mean return of the first policy after each kill, less that of the last one before."""
     notice_s: float = math.nan
     status: int | None = None
     """The exit status after SIGTERM."""
@@ -105,7 +114,7 @@ class Report:
             f"rows missing, doubled: {self.aggregate} of the run": any(self.aggregate),
             f"rows missing, doubled: {self.own} of the trial": any(self.own),
             f"{len(self.looks.broken)} broken looks": bool(self.looks.broken),
-            f"returns fell by {-change:.1f}": change < -2 * noise,
+            f"policies fell by {-change:.1f}": change < -2 * noise,
             f"SIGTERM took {self.notice_s:.1f} s": not self.notice_s <= _NOTICE_S,
             f"SIGTERM ended with status {self.status}": self.status != 128 + signal.SIGTERM,
             "SIGTERM did not save and publish": not self.saved,
@@ -134,12 +143,31 @@ def gaps(iterations: Sequence[int]) -> tuple[int, int]:
     return max(there, default=0) - len(there), len(iterations) - len(there)
 
 
-def change_of_return(rows: Sequence[ProgressRow], restored: int) -> float | None:
-    """How the return changed at a resume; None where too little is known."""
-    known = {row.iteration: row.return_mean for row in rows if not math.isnan(row.return_mean)}
-    before = [known[i] for i in range(restored - _AROUND + 1, restored + 1) if i in known]
-    after = [known[i] for i in range(restored + 1, restored + _AROUND + 1) if i in known]
-    return fmean(after) - fmean(before) if before and after else None
+def around(iterations: Collection[int], restored: int) -> tuple[int, int] | None:
+    """The last published policy up to a resume and the first one after it, by iteration.
+
+    None where one of them is missing.
+    """
+    before = [each for each in iterations if each <= restored]
+    after = [each for each in iterations if each > restored]
+    return (max(before), min(after)) if before and after else None
+
+
+def changes_of_score(store: PolicyStore, recovered: Sequence[Recovered]) -> list[float]:
+    """How the mean return on the same tracks changed from policy to policy, at each resume."""
+    # Of an iteration that was trained twice the later one holds.
+    refs = {
+        manifest.iteration: PolicyRef(run=manifest.run, version=manifest.version)
+        for manifest in reversed(store.listing().policies)
+    }
+
+    @cache
+    def score(iteration: int) -> float:
+        policy = Policy.from_published(store.fetch(refs[iteration]))
+        return fmean(drive(policy, seed, simulator="fast").score for seed in _TRACKS)
+
+    pairs = [around(refs, one.restored) for one in recovered if one.lost is not None]
+    return [score(after) - score(before) for before, after in filter(None, pairs)]
 
 
 def summary(changes: Sequence[float]) -> tuple[float, float]:
@@ -192,19 +220,18 @@ def carry_out(options: Options, root: Path) -> Report:
                 if not command.wait_for(told + 1):
                     break
                 result.seconds = time.monotonic() - began
-                if not command.wait_for(told + _AROUND):
+                if not command.wait_for(told + _TRAINED_ON):
                     break
                 after = command.iterations()[told:]
                 result.lost = lost_iterations(last, after)
-                rows = read_progress(storage.read(f"runs/{RUN}/progress.csv"))
-                change = change_of_return(rows, last - result.lost)
-                report.changes += [] if change is None else [change]
+                result.restored = last - result.lost
                 print(f"{len(report.recovered)}: {result}", flush=True)
             report.retries = command.retries
             _notice(command, report)
-        _look_at_tables(storage, run, report)
     finally:
         command.end()
+    _look_at_tables(storage, run, report)
+    report.changes = changes_of_score(PolicyStore(storage), report.recovered)
     return report
 
 
@@ -258,7 +285,8 @@ def table(report: Report) -> str:
         f"| rows missing, doubled in the run's progress.csv | {report.aggregate[0]}, "
         f"{report.aggregate[1]} |",
         f"| rows missing, doubled in the trial's own | {report.own[0]}, {report.own[1]} |",
-        f"| mean return after a kill, less that before | {change:+.1f} ± {noise:.1f} |",
+        f"| mean return of the policy after a kill, less that of the one before, on "
+        f"{len(_TRACKS)} tracks | {change:+.1f} ± {noise:.1f} |",
         f"| looks at the published policies, policies read | {report.looks.looks:,}, "
         f"{report.looks.policies:,} |",
         f"| broken ones among them | {len(report.looks.broken)} |",

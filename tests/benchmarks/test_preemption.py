@@ -4,19 +4,24 @@ import math
 
 import pytest
 
+from benchmarks import preemption
 from benchmarks.killed_training import Looks
 from benchmarks.kills import Kill
 from benchmarks.preemption import (
     Options,
     Recovered,
     Report,
-    change_of_return,
+    around,
+    changes_of_score,
     gaps,
     lost_iterations,
     summary,
     table,
 )
-from training.progress import ProgressRow
+from tests.conftest import PublishPolicy
+from training.policy import Policy
+from training.rollout import drive
+from training.store import PolicyRef, PolicyStore
 
 ANY = Kill("whole cluster", "any")
 
@@ -43,15 +48,31 @@ def test_missing_and_doubled_rows(iterations: list[int], found: tuple[int, int])
     assert gaps(iterations) == found
 
 
-def row(iteration: int, mean: float) -> ProgressRow:
-    nan = math.nan
-    return ProgressRow("t", iteration, "explore", 0, nan, mean, nan, nan, nan, nan, nan)
+def test_the_policies_around_a_resume() -> None:
+    assert around([2, 4, 6, 8], 4) == (4, 6)
+    assert around([2, 6], 5) == (2, 6)
+    assert around([2, 4], 4) is None
+    assert around([6], 4) is None
 
 
-def test_returns_around_a_kill_are_compared() -> None:
-    rows = [row(i, 10.0 * i) for i in range(1, 9)]
-    assert change_of_return(rows, 4) == pytest.approx(60.0 - 30.0)
-    assert change_of_return([row(1, math.nan), row(2, 1.0)], 1) is None
+def test_policies_around_a_kill_drive_the_same_tracks(
+    store: PolicyStore, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "_TRACKS", range(1))
+    for iteration in (2, 4):
+        publish_policy(store, iteration=iteration)
+    resumed, given_up = Recovered(ANY, True, 1, restored=2), Recovered(ANY, True, restored=2)
+    (change,) = changes_of_score(store, [resumed, given_up])
+    newest, oldest = store.listing().policies
+    scores = [
+        drive(
+            Policy.from_published(store.fetch(PolicyRef(run=each.run, version=each.version))),
+            0,
+            simulator="fast",
+        ).score
+        for each in (newest, oldest)
+    ]
+    assert change == scores[0] - scores[1]
 
 
 def test_the_noise_of_a_mean() -> None:
@@ -62,7 +83,7 @@ def test_the_noise_of_a_mean() -> None:
 
 def kept() -> Report:
     return Report(
-        recovered=[Recovered(ANY, True, 2, 10.0), Recovered(ANY, True, 0, 12.0)],
+        recovered=[Recovered(ANY, True, 2, seconds=10.0), Recovered(ANY, True, 0, seconds=12.0)],
         looks=Looks(100, 200),
         changes=[-3.0, 5.0],
         notice_s=8.0,
@@ -85,7 +106,7 @@ def test_promises_that_are_kept() -> None:
         ("aggregate", (1, 0), "of the run"),
         ("own", (0, 1), "of the trial"),
         ("looks", Looks(1, 1, ["x"]), "1 broken looks"),
-        ("changes", [-10.0, -11.0], "returns fell by 10.5"),
+        ("changes", [-10.0, -11.0], "policies fell by 10.5"),
         ("notice_s", 31.0, "SIGTERM took 31.0 s"),
         ("notice_s", math.nan, "SIGTERM took"),
         ("status", 0, "status 0"),
