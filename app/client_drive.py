@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,8 +56,8 @@ class DriveConnection:
             url: Of the service, its path ending in a slash.
             policy: ``newest``, ``best``, ``bundled``, or a version.
             headers: Of the handshake.
-            open_s: For the connection.
-            timeout_s: For every message.
+            open_s: For the connection and the start message.
+            timeout_s: For every other message.
 
         Raises:
             ServiceError: The service refused.
@@ -66,6 +67,7 @@ class DriveConnection:
         self._url = url
         self._timeout_s = timeout_s
         self._open = ExitStack()
+        deadline = monotonic() + open_s
         address = url.join("drive").copy_with(
             scheme="wss" if url.scheme == "https" else "ws",
             params={"mode": "frames", "policy": policy},
@@ -87,7 +89,7 @@ class DriveConnection:
         except (OSError, WebSocketException) as error:
             raise unreachable(url, error) from error
         try:
-            start = json.loads(self._receive())
+            start = json.loads(self._receive(max(0.0, deadline - monotonic())))
         except BaseException:
             self._open.close()
             raise
@@ -114,15 +116,15 @@ class DriveConnection:
             self._connection.send(picture.tobytes())
         except ConnectionClosed as error:
             raise closed(error) from error
-        return np.frombuffer(self._receive(), "<f4")
+        return np.frombuffer(self._receive(self._timeout_s), "<f4")
 
-    def _receive(self) -> bytes:
+    def _receive(self, limit_s: float) -> bytes:
         try:
-            return self._connection.recv(timeout=self._timeout_s, decode=False)
+            return self._connection.recv(timeout=limit_s, decode=False)
         except ConnectionClosed as error:
             raise closed(error) from error
         except TimeoutError as error:
-            raise too_late(self._url, self._timeout_s) from error
+            raise too_late(self._url, limit_s) from error
 
 
 def drive_episode(

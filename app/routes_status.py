@@ -75,7 +75,8 @@ def status_routes(service: Service) -> APIRouter:
             bundled=_summary(fallback.manifest) if fallback else None,
             total=len(listing.policies),
             policies=[_summary(manifest) for manifest in listing.policies[: query.limit]],
-            broken=dict(sorted(broken.items())[: query.limit]),
+            # Names sort by iteration; the newest is likely why nothing newer is served.
+            broken=dict(sorted(broken.items(), reverse=True)[: query.limit]),
         )
 
     @router.head("/health/live", include_in_schema=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +151,8 @@ MANIFEST_DAMAGES: Damages = {
     "a list": (lambda c: c.rewrite(MANIFEST_FILE, lambda m: b"[]"), "is not valid"),
     "a pickled manifest": (lambda c: c.rewrite(MANIFEST_FILE, lambda _: _pickle(c)), "not valid"),
     "future format": (lambda c: c.set_field("format_version", 2), "format_version"),
+    "an endless return": (lambda c: c.set_field("mean_return", math.inf), "mean_return"),
+    "a return that is none": (lambda c: c.set_field("mean_return", math.nan), "mean_return"),
     "another name": (lambda c: c.set_field("version", "other"), "its manifest belongs to other"),
     "path as name": (lambda c: c.set_field("version", "../../etc/passwd"), "version"),
     "path as run": (lambda c: c.set_field("run", "../../etc/passwd"), "run"),

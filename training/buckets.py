@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,13 +20,14 @@ As many as pyarrow's default: a filesystem that was sent to another process has 
 GCS_RETRY_S: Final = 10
 """How long a request to Google's storage is repeated; pyarrow's default is fifteen minutes."""
 
+_PARAMETERS: Final = frozenset("?#")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
 def open_bucket(
-    scheme: str, location: str, environ: Mapping[str, str]
-) -> tuple[fs.FileSystem, str]:
-    """The filesystem of an address, and the address's path there.
+    scheme: str, location: str, environ: Mapping[str, str] | None = None
+) -> fs.FileSystem:
+    """The filesystem of an address, in which the location is a path.
 
     A bucket need not exist, and nothing is asked of the network, but for the region of an Amazon
     bucket where no variable says it.
@@ -33,19 +35,26 @@ def open_bucket(
     Args:
         scheme: ``s3`` or ``gs``.
         location: The bucket and, behind a slash, what is in front of all names in it.
-        environ: Where the vendors' variables are read: for S3 ``AWS_ENDPOINT_URL_S3``,
-            ``AWS_ENDPOINT_URL``, ``AWS_REGION`` and ``AWS_DEFAULT_REGION``, for Google's storage
-            ``CLOUD_STORAGE_EMULATOR_ENDPOINT``; credentials are read by the vendors' own code.
+        environ: Where the vendors' variables are read, by default this process's: for S3
+            ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, ``AWS_REGION`` and
+            ``AWS_DEFAULT_REGION``, for Google's storage ``CLOUD_STORAGE_EMULATOR_ENDPOINT``;
+            credentials are read by the vendors' own code.
 
     Raises:
-        ValueError: No bucket can have that name, or an endpoint is no address.
+        ValueError: No bucket can have that name, what is behind it is no path, or an endpoint is no
+            address.
         OSError: The bucket's region cannot be found out.
     """
-    bucket, _, _ = location.partition("/")
+    environ = os.environ if environ is None else environ
+    bucket, *folders = location.split("/")
     if not _BUCKET.fullmatch(bucket):
         raise ValueError(f"{bucket!r} is no name of a bucket")
-    filesystem = _s3(bucket, environ) if scheme == "s3" else _gcs(environ)
-    return filesystem, location.rstrip("/")
+    if not all(folders) or _PARAMETERS.intersection(location):
+        raise ValueError(
+            f"{location!r} has an empty part, or '?' or '#' in it; what a bucket needs besides its "
+            "name is said by variables, as AWS_ENDPOINT_URL and AWS_REGION"
+        )
+    return _s3(bucket, environ) if scheme == "s3" else _gcs(environ)
 
 
 def _s3(bucket: str, environ: Mapping[str, str]) -> fs.S3FileSystem:

@@ -68,7 +68,7 @@ class Manifest(PolicyDescription, frozen=True, extra="forbid"):
     phase: Literal["explore", "stabilize"]
     env_steps: Annotated[int, Field(ge=0)]
     """Decisions that the trial had sampled."""
-    mean_return: float | None
+    mean_return: pydantic.FiniteFloat | None
     """Mean return of the latest training episodes, unscaled, of sampled (not greedy) actions."""
     git_revision: str | None
     created_at: pydantic.AwareDatetime

@@ -185,7 +185,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             iteration=iteration,
             phase=result["phase"],
             env_steps=int(result["num_env_steps_sampled_lifetime"]),
-            mean_return=None if math.isnan(mean_return) else mean_return,
+            mean_return=mean_return if math.isfinite(mean_return) else None,
             git_revision=self._revision,
             created_at=datetime.now(UTC),
             files=files,

@@ -23,9 +23,12 @@ def prune(store: PolicyStore, run: str, *, keep: int, spare: Collection[PolicyRe
         spare: Those that stay besides.
 
     Raises:
+        ValueError: ``keep`` is below 1.
         BrokenPolicyError: What is the latest cannot be told.
         OSError: Storage is away; the next time deletes what was to go.
     """
+    if keep < 1:
+        raise ValueError(f"keep is {keep}; it must be at least 1")
     found = store.listing(run=run)
     newest = found.policies[:keep]
     if len(newest) < keep:

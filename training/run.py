@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 ResumeMode = Literal["auto", "never", "must"]
 
 SETTINGS_FILE = "run.json"
+_RESTART_FILE = "restarted.json"
+"""Which job has begun the run again."""
 _POLICIES = "policies"
 # A policy's version is the run's name and some twenty characters more.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -82,7 +84,8 @@ class Run:
             settings: What decides what is trained, ready for JSON.
             resume: ``auto`` resumes where there is something to resume, ``never`` and ``must``
                 insist on one or the other.
-            restart: Begin again; policies that were published stay.
+            restart: Begin again; policies that were published stay. A retry of the Anyscale job
+                that has done so runs the same command, and goes on.
 
         Returns:
             Whether to resume.
@@ -98,8 +101,10 @@ class Run:
             raise StorageError(f"storage root {self.storage.root!r}: {error}") from error
 
     def _prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
-        if restart:
+        if restart and not self._restarted_by_this_job():
             self._clear()
+            if (job := anyscale_job()) is not None:
+                self.write_json(_RESTART_FILE, {"job": job})
         found = has_state(self.storage, self.folder)
         if found and resume == "never":
             raise RunError(
@@ -114,6 +119,17 @@ class Run:
         else:
             self.write_json(SETTINGS_FILE, settings)
         return found
+
+    def _restarted_by_this_job(self) -> bool:
+        job = anyscale_job()
+        if job is None:
+            return False
+        try:
+            return bool(
+                json.loads(self.storage.read(f"{self.folder}/{_RESTART_FILE}"))["job"] == job
+            )
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return False
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON document into the run's folder."""

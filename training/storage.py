@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,8 @@ class Storage:
 
     root: str
     """The root as a person writes it."""
-    filesystem: fs.FileSystem
+    opened: fs.FileSystem | Callable[[], fs.FileSystem]
+    """Its filesystem, or how to open it: of some buckets that takes a network, see :meth:`open`."""
     path: str
     """The root as ``filesystem`` names it."""
 
@@ -57,9 +59,10 @@ class Storage:
     def open(cls, root: str) -> Storage:
         """Open a root without touching it: it need not exist yet.
 
+        Where the network has to say a bucket's region, and is away, it is asked again at first use.
+
         Raises:
-            StorageError: The address is not a path, ``s3://`` or ``gs://``, or names no bucket; or
-                the bucket's region is not known, see :func:`training.buckets.open_bucket`.
+            StorageError: The address is not a path, ``s3://`` or ``gs://``, or names no bucket.
         """
         scheme, separator, rest = root.partition("://")
         if not separator:
@@ -69,16 +72,24 @@ class Storage:
             raise StorageError(f"storage root {root!r}: use a local path, s3://… or gs://…")
         if not rest.strip("/"):
             raise StorageError(f"storage root {root!r} names no bucket")
+        path = rest.rstrip("/")
+        storage = cls(root.rstrip("/"), partial(open_bucket, scheme, path), path)
         try:
-            filesystem, path = open_bucket(scheme, rest, os.environ)
-        except (OSError, ValueError) as error:
+            with suppress(OSError):
+                storage.filesystem  # noqa: B018
+        except ValueError as error:
             raise StorageError(f"storage root {root!r} cannot be opened: {error}") from error
-        return cls(root.rstrip("/"), filesystem, path)
+        return storage
+
+    @cached_property
+    def filesystem(self) -> fs.FileSystem:
+        """Where the root is. Raises OSError where a bucket's region cannot be found out now."""
+        return self.opened if isinstance(self.opened, fs.FileSystem) else self.opened()
 
     @property
     def is_local(self) -> bool:
         """Whether it is a folder of this machine, or mounted there."""
-        return isinstance(self.filesystem, fs.LocalFileSystem)
+        return "://" not in self.root
 
     def at(self, relative: str) -> str:
         """The path of ``relative`` as the filesystem names it."""

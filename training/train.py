@@ -61,7 +61,8 @@ class RunOptions:
     resume: ResumeMode = "auto"
     """auto continues a run of that name, never refuses to, must insists on it."""
     restart: bool = False
-    """Begin a run of that name again; its published policies stay."""
+    """Begin a run of that name again; its published policies stay. An Anyscale job does so once,
+    and its retries go on."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be, or contradict each other, with a ValueError."""

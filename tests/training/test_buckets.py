@@ -41,14 +41,39 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_region_that_is_known_is_not_asked_for(
     resolved: list[str], environ: dict[str, str], region: str
 ) -> None:
-    filesystem, path = open_bucket("s3", "bucket/a/b", environ)
-    assert (filesystem.region, path) == (region, "bucket/a/b")
+    assert open_bucket("s3", "bucket/a/b", environ).region == region
     assert resolved == []
 
 
 def test_a_region_that_nothing_names_is_asked_for(resolved: list[str]) -> None:
-    filesystem, _ = open_bucket("s3", "bucket/a", {})
+    filesystem = open_bucket("s3", "bucket/a", {})
     assert (filesystem.region, resolved) == ("eu-north-1", ["bucket"])
+
+
+def test_a_region_is_asked_for_again_where_the_network_was_away(
+    resolved: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as away:
+
+        def resolve(bucket: str) -> str:
+            raise OSError(f"no network to ask for {bucket}")
+
+        away.setattr(fs, "resolve_s3_region", resolve)
+        storage = Storage.open("s3://bucket/a/")
+        with pytest.raises(OSError, match="no network"):
+            storage.read("b")
+    assert not storage.is_local
+    assert (storage.filesystem.region, resolved) == ("eu-north-1", ["bucket"])
+    assert storage.at("b") == "bucket/a/b"
+    assert pickle.loads(pickle.dumps(storage)).filesystem.region == "eu-north-1"
+
+
+@pytest.mark.parametrize("location", ["bucket//x", "bucket/x?region=eu-west-1", "bucket/x#y"])
+def test_what_is_no_path_in_a_bucket_is_refused(location: str) -> None:
+    with pytest.raises(ValueError, match="AWS_ENDPOINT_URL and AWS_REGION"):
+        open_bucket("gs", location, {})
 
 
 @pytest.mark.parametrize("location", ["", "/key", "a bucket/x", "key:secret@bucket", "bucket?a=b"])
@@ -108,12 +133,12 @@ def test_a_root_in_a_bucket_can_be_sent_to_another_process(any_root: str) -> Non
 
 def test_patience_is_kept_when_sent_to_another_process() -> None:
     environ = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "us-east-1"}
-    filesystem, _ = open_bucket("s3", "bucket", environ)
+    filesystem = open_bucket("s3", "bucket", environ)
     kept = pickle.loads(pickle.dumps(filesystem)).__reduce__()[1][0]
     assert (kept["connect_timeout"], kept["request_timeout"]) == (
         buckets.CONNECT_S,
         buckets.REQUEST_S,
     )
-    filesystem, _ = open_bucket("gs", "bucket", {})
+    filesystem = open_bucket("gs", "bucket", {})
     kept = pickle.loads(pickle.dumps(filesystem)).__reduce__()[1][0]
     assert kept["retry_time_limit"].total_seconds() == buckets.GCS_RETRY_S

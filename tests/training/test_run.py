@@ -61,6 +61,19 @@ def test_other_settings_are_not_mixed_in(run: Run) -> None:
         run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=False)
 
 
+def test_a_job_restarts_once_and_its_retries_go_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(run)
+    for job, resumed in (("job_1", False), ("job_1", True), ("job_2", False), (None, False)):
+        if job is None:
+            monkeypatch.delenv("ANYSCALE_HA_JOB_ID")
+        else:
+            monkeypatch.setenv("ANYSCALE_HA_JOB_ID", job)
+        assert run.prepare(SETTINGS, resume="auto", restart=True) is resumed
+        begin(run)
+
+
 def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
     begin(run)
     run.storage.write("runs/run-a/policies/v1/manifest.json", b"{}")
