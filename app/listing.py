@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 
 from app.films import BusyError
 from app.limits import LISTINGS
@@ -12,18 +13,23 @@ from training.store import Listing, PolicyStore
 
 _KEPT_S = 5.0
 _LIMIT_S = 10.0
-"""Longest wait: the first listing of a large root reads every manifest, and the next goes on."""
+"""Longest wait. The first listing of a large root takes longer, since it reads every manifest."""
 
 
 class Lister:
-    """Lists storage beside the event loop, to which its methods belong."""
+    """Lists storage beside the event loop, to which its methods belong.
+
+    A listing that takes longer than anybody waits goes on: who comes later waits for the same one,
+    and what it finds is kept for as long as it took, since those who were let go come back.
+    """
 
     def __init__(self, store: PolicyStore, reads: StorageReads) -> None:
         self._store = store
         self._reads = reads
-        self._lock = asyncio.Lock()
-        self._found: Listing | OSError = Listing([], {})
+        self._running: asyncio.Future[Listing] | None = None
+        self._found = Listing([], {})
         self._begun_at = -math.inf
+        self._took_s = 0.0
         self._waiting = 0
 
     async def listing(self, *, new: bool = False) -> Listing:
@@ -35,6 +41,8 @@ class Lister:
 
         Raises:
             BusyError: Too many wait already.
+            TimeoutError: It takes longer, and goes on. As every OSError it counts as storage that
+                is away.
             OSError: Storage is away, for all who waited.
         """
         self._reads.check()
@@ -47,19 +55,38 @@ class Lister:
             self._waiting -= 1
 
     async def _listing(self, *, new: bool) -> Listing:
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
-        async with self._lock:
-            kept_s = 0.0 if new or isinstance(self._found, OSError) else _KEPT_S
-            if self._begun_at < asked_at - kept_s:
-                begun_at = loop.time()
-                try:
-                    found: Listing | OSError = await self._reads.read(
-                        self._store.listing, limit_s=_LIMIT_S
-                    )
-                except OSError as error:
-                    found = error
-                self._begun_at, self._found = begun_at, found
-            if isinstance(self._found, OSError):
-                raise self._found
+        asked_at = asyncio.get_running_loop().time()
+        late = self._took_s > _LIMIT_S
+        kept_s = 2 * self._took_s if late else _KEPT_S
+        if not new and self._begun_at >= asked_at - kept_s:
             return self._found
+        if new and self._running is not None:
+            # Begun before, it may have missed the same.
+            await self._wait(self._running, asked_at + _LIMIT_S)
+        if self._running is None:
+            self._running = self._begin()
+        running = self._running
+        await self._wait(running, asked_at + _LIMIT_S)
+        return running.result()
+
+    def _begin(self) -> asyncio.Future[Listing]:
+        running = self._reads.begin(self._store.listing)
+        # Before anybody waits for it, and so before they go on.
+        running.add_done_callback(partial(self._ended, asyncio.get_running_loop().time()))
+        return running
+
+    def _ended(self, begun_at: float, running: asyncio.Future[Listing]) -> None:
+        self._running = None
+        if running.cancelled() or running.exception() is not None:
+            return
+        self._found = running.result()
+        self._begun_at = begun_at
+        self._took_s = asyncio.get_running_loop().time() - begun_at
+
+    async def _wait(self, running: asyncio.Future[Listing], until: float) -> None:
+        left_s = until - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait([running], timeout=left_s)
+        if not done:
+            raise TimeoutError(
+                f"{self._store.storage.root} is still being listed after {_LIMIT_S:g} s"
+            )

@@ -44,7 +44,8 @@ class PolicyWatcher:
 
     A policy that turns out broken is remembered with its reason, and the newest whole one is
     served instead. Storage that is away changes nothing. Both are tried again every ``retry_s``
-    (storage every ``interval_s``), since a policy may be repaired in its place.
+    (storage every ``interval_s``), since a policy may be repaired in its place. One that cannot be
+    read counts as storage that is away, unless nothing is loaded yet: an older one is tried then.
 
     A fallback is served once a look has found nothing else, or :meth:`fall_back` was called before
     storage could be read, until storage has a whole policy.
@@ -207,8 +208,13 @@ class PolicyWatcher:
         self._fault = "; ".join(faults if fault is None else [fault, *faults]) or None
 
     def _load_newest(self) -> list[str]:
-        """Load the first whole policy, newest first; why those before it were not."""
+        """Load the first whole policy, newest first; why those before it were not.
+
+        Raises:
+            OSError: Storage is away, or nothing is loaded and some policy could not be read.
+        """
         faults: list[str] = []
+        unread: OSError | None = None
         for ref in self._store.newest_first():
             if self._loaded is not None and ref == self._loaded.ref:
                 return faults
@@ -223,6 +229,12 @@ class PolicyWatcher:
                 self._skip(ref, missing_manifest(ref), faults)
             except BrokenPolicyError as error:
                 self._skip(ref, str(error), faults)
+            except OSError as error:
+                # With nothing to serve, an older policy is better than none.
+                if self._loaded is not None or not self._store.answers():
+                    raise
+                unread = unread or error
+                self._skip(ref, f"{ref.version}: it cannot be read: {error}", faults)
             else:
                 self._broken.pop(ref, None)
                 self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
@@ -230,6 +242,8 @@ class PolicyWatcher:
                 _tell(self._on_reload, True)
                 logger.info("policy %s of run %s is served now", ref.version, ref.run)
                 return faults
+        if unread is not None:
+            raise unread
         return faults
 
     def _skip(self, ref: PolicyRef, reason: str, faults: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Storage, read beside the event loop: by few threads, within a time limit, for who waits."""
+"""Storage, read beside the event loop: by few threads, and within a time limit for who waits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StorageReads:
 
         Args:
             root: The storage root, for messages.
-            limit_s: Longest wait, unless a read has its own.
+            limit_s: Longest wait for a read.
         """
         self._root = root
         self._limit_s = limit_s
@@ -35,12 +35,11 @@ class StorageReads:
         self._hangs = False
         self._probing = False
 
-    async def read(self, work: Callable[[], T], *, limit_s: float | None = None) -> T:
-        """Run what reads storage, and wait for it.
+    async def read(self, work: Callable[[], T]) -> T:
+        """Run what reads a file or two, and wait for it.
 
         Args:
             work: Goes on in its thread when its time is up, and its result is lost.
-            limit_s: Longest wait.
 
         Raises:
             TimeoutError: Storage did not answer within the limit, or has not answered the one who
@@ -49,12 +48,22 @@ class StorageReads:
         """
         self.check()
         if not self._hangs:
-            return await self._run(work, limit_s)
+            return await self._run(work)
         self._probing = True
         try:
-            return await self._run(work, limit_s)
+            return await self._run(work)
         finally:
             self._probing = False
+
+    def begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run what reads many files, one after the other, for whoever waits for it.
+
+        It may take long where storage is healthy: that it has not ended says nothing about storage,
+        and nobody is refused for it. That it succeeds says that storage answers.
+        """
+        running = self._start(work)
+        running.add_done_callback(self._ended)
+        return running
 
     def check(self) -> None:
         """Raise TimeoutError where a read would be refused at once: for who would wait before."""
@@ -65,16 +74,23 @@ class StorageReads:
         """Give up what is waiting."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], T], limit_s: float | None) -> T:
-        limit = self._limit_s if limit_s is None else limit_s
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        # Asking for the exception marks it as seen, should nobody wait any more.
-        running.add_done_callback(lambda future: future.cancelled() or future.exception())
-        done, _ = await asyncio.wait([running], timeout=limit)
+    async def _run(self, work: Callable[[], T]) -> T:
+        running = self._start(work)
+        done, _ = await asyncio.wait([running], timeout=self._limit_s)
         if not done:
             self._hangs = True
             # Where no thread has taken it yet, none will.
             running.cancel()
-            raise TimeoutError(f"{self._root} did not answer within {limit:g} s")
+            raise TimeoutError(f"{self._root} did not answer within {self._limit_s:g} s")
         self._hangs = False
         return running.result()
+
+    def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # Asking for the exception marks it as seen, should nobody wait any more.
+        running.add_done_callback(lambda future: future.cancelled() or future.exception())
+        return running
+
+    def _ended(self, running: asyncio.Future[T]) -> None:
+        if not running.cancelled() and running.exception() is None:
+            self._hangs = False

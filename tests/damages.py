@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -33,6 +34,11 @@ class Corrupt:
 
     def delete(self, name: str) -> None:
         self.storage.delete_file(self.path(name))
+
+    def put_folder(self, name: str) -> None:
+        """A folder in a file's place, which nobody can read: on a disk."""
+        self.delete(name)
+        Path(self.storage.at(self.path(name))).mkdir()
 
     def set_field(self, name: str, value: Any) -> None:
         """Change the manifest as who writes one would: its seal is no obstacle."""

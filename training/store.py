@@ -75,7 +75,7 @@ class Listing:
     policies: list[Manifest]
     """Newest first, by their manifests alone."""
     broken: dict[PolicyRef, str]
-    """Why the manifests of the others are not to be believed."""
+    """Why the manifests of the others are not to be believed, or cannot be read."""
     unfinished: Collection[PolicyRef] = ()
     """Folders without a manifest: being published or deleted, or left over from that."""
 
@@ -230,6 +230,16 @@ class PolicyStore:
         except pydantic.ValidationError as error:
             raise BrokenPolicyError(f"{LATEST_FILE} is not valid: {_faults(error)}") from error
 
+    def answers(self) -> bool:
+        """Whether storage can be read: tells one object at fault from storage that is away."""
+        try:
+            self.storage.read(LATEST_FILE)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
         """Read and verify one policy; raises what :func:`read_policy` does."""
         return read_policy(self.storage, ref)
@@ -252,6 +262,9 @@ class PolicyStore:
 
         Args:
             run: This run's alone.
+
+        Raises:
+            OSError: Storage is away. A manifest that alone cannot be read is listed as broken.
         """
         manifests: dict[PolicyRef, Manifest] = {}
         broken: dict[PolicyRef, str] = {}
@@ -265,8 +278,14 @@ class PolicyStore:
             except FileNotFoundError:
                 unfinished.append(ref)
                 continue
+            except OSError as error:
+                # Asked at once: where storage is away, every further read may take its time limit.
+                if not self.answers():
+                    raise
+                broken[ref] = f"{ref.version}: its manifest cannot be read: {error}"
+                continue
             try:
-                # Kept at once: a listing that takes long may be given up, and another goes on.
+                # Kept at once: after a listing that storage cut short, another goes on.
                 self._manifests[ref] = manifests[ref] = parse_manifest(content, ref=ref)
             except BrokenPolicyError as error:
                 broken[ref] = str(error)

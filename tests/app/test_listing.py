@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
@@ -13,6 +15,8 @@ from tests.conftest import PublishPolicy
 from training.store import Listing, PolicyStore
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
 
 
 class Storage:
@@ -27,7 +31,7 @@ class Storage:
 
         def counted(store: PolicyStore) -> Listing:
             self.calls += 1
-            self.open.wait(10)
+            self.open.wait(60)
             if self.error is not None:
                 raise self.error
             return real(store)
@@ -88,7 +92,7 @@ async def test_a_failure_is_for_those_who_waited_alone(
     storage.open.set()
     results = await asyncio.gather(first, *others, return_exceptions=True)
     assert {type(result) for result in results} == {ConnectionError}
-    assert storage.calls == 2
+    assert storage.calls == 1
     storage.error = None
     assert (await lister.listing()).policies == []
 
@@ -101,9 +105,10 @@ async def test_who_leaves_while_it_is_listed_leaves_nothing_behind(
     leaving = asyncio.create_task(lister.listing())
     await asyncio.sleep(0.05)
     leaving.cancel()
-    storage.open.set()
     ref = publish_policy(store)
+    storage.open.set()
     assert [each.version for each in (await lister.listing()).policies] == [ref.version]
+    assert storage.calls == 1
 
 
 async def test_few_wait_for_it(
@@ -119,3 +124,67 @@ async def test_few_wait_for_it(
     storage.open.set()
     assert len(await asyncio.gather(*waiting)) == 2
     assert (await lister.listing()).policies == []
+
+
+async def gives_up(lister: Lister, *, new: bool = False) -> None:
+    with pytest.raises(TimeoutError, match=r"is still being listed after 0\.1 s"):
+        await lister.listing(new=new)
+
+
+async def test_one_that_takes_long_goes_on_and_refuses_no_other_read(
+    store: PolicyStore,
+    storage: Storage,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing, "_LIMIT_S", 0.1)
+    reads = StorageReads(store.storage.root)
+    lister = Lister(store, reads)
+    ref = publish_policy(store)
+    storage.open.clear()
+    for new in (False, False, True):
+        await gives_up(lister, new=new)
+    assert storage.calls == 1
+    # All the while files are read, by many at once.
+    await asyncio.gather(*(reads.read(lambda: None) for _ in range(20)))
+    monkeypatch.setattr(listing, "_LIMIT_S", 60.0)
+    joining = asyncio.create_task(lister.listing())
+    await asyncio.sleep(0.05)
+    storage.open.set()
+    assert [each.version for each in (await joining).policies] == [ref.version]
+    assert storage.calls == 1
+
+
+async def test_what_a_late_one_found_answers_the_next(
+    store: PolicyStore,
+    storage: Storage,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing, "_LIMIT_S", 0.1)
+    # However old it is by its beginning.
+    monkeypatch.setattr(listing, "_KEPT_S", 0.0)
+    reads = StorageReads(store.storage.root)
+    ended = asyncio.Event()
+    begin = reads.begin
+
+    def begin_and_tell(work: Callable[[], T]) -> asyncio.Future[T]:
+        running = begin(work)
+        running.add_done_callback(lambda _: ended.set())
+        return running
+
+    monkeypatch.setattr(reads, "begin", begin_and_tell)
+    lister = Lister(store, reads)
+    ref = publish_policy(store)
+    storage.open.clear()
+    await gives_up(lister)
+    # It is kept for as long again as it took.
+    await asyncio.sleep(1)
+    storage.open.set()
+    await ended.wait()
+    assert [each.version for each in (await lister.listing()).policies] == [ref.version]
+    assert storage.calls == 1
+    # Who misses something is not content with it.
+    monkeypatch.setattr(listing, "_LIMIT_S", 60.0)
+    await lister.listing(new=True)
+    assert storage.calls == 2

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -291,12 +292,12 @@ async def test_what_needs_no_storage_does_not_wait_for_it(
     ref = publish_policy(store)
     falling_back.look()
     answers = threading.Event()
-    monkeypatch.setattr(PolicyStore, "listing", lambda _: answers.wait(60))
-    reads = StorageReads(store.storage.root)
+    reads = StorageReads(store.storage.root, limit_s=0.1)
     shelf = PolicyShelf(store, falling_back, Lister(store, reads), reads)
     with pytest.raises(TimeoutError):
-        await reads.read(store.listing, limit_s=0.1)
-    probe = asyncio.create_task(shelf.describe("absent"))
+        await reads.read(partial(answers.wait, 60))
+    monkeypatch.setattr(reads, "_limit_s", 60.0)
+    probe = asyncio.create_task(reads.read(partial(answers.wait, 60)))
     await asyncio.sleep(0)
     for name in ("best", "absent"):
         with pytest.raises(TimeoutError, match="does not answer at the moment"):

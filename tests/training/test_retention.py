@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import PublishPolicy, exists
+from tests.damages import Corrupt
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.retention import prune
 from training.storage import Storage
@@ -61,6 +62,17 @@ def test_where_the_latest_cannot_be_told_nothing_is_deleted(
     with pytest.raises(BrokenPolicyError, match=r"latest\.json is not valid"):
         prune(store, "run-a", keep=1, spare=[])
     assert kept(store) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("unreadable", "left"), [(0, [4, 5]), (4, [3, 4])])
+def test_one_that_cannot_be_read_stays_and_holds_up_nothing(
+    store: PolicyStore, publish_policy: PublishPolicy, unreadable: int, left: list[int]
+) -> None:
+    published = [publish_policy(store, iteration=number) for number in range(1, 6)]
+    Corrupt(store.storage, published[unreadable]).put_folder(MANIFEST_FILE)
+    prune(store, "run-a", keep=2, spare=[])
+    assert kept(store) == left
+    assert list(store.listing().broken) == [published[unreadable]]
 
 
 def refuse(*_: object) -> None:

@@ -23,9 +23,9 @@ from tests.damages import (
     cut,
     flip,
 )
-from training.manifest import WEIGHTS_FILE
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import weights_to_bytes
-from training.storage import StorageError
+from training.storage import Storage, StorageError
 from training.store import (
     LATEST_FILE,
     BrokenPolicyError,
@@ -257,6 +257,53 @@ def test_a_manifest_that_is_not_to_be_believed_is_listed_as_broken(
     assert [manifest.version for manifest in listing.policies] == [whole.version]
     assert list(listing.broken) == [broken]
     assert "format_version" in listing.broken[broken]
+
+
+def test_a_manifest_that_cannot_be_read_is_listed_as_broken(
+    store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    refs = [publish_policy(store, iteration=number) for number in (1, 2, 3)]
+    damaged = Corrupt(store.storage, refs[1])
+    whole = store.storage.read(damaged.path(MANIFEST_FILE))
+    damaged.put_folder(MANIFEST_FILE)
+    for run in (None, "run-a"):
+        # The second time it is the only one that is still read.
+        listing = store.listing(run=run)
+        assert [m.version for m in listing.policies] == [refs[2].version, refs[0].version]
+        assert (list(listing.broken), listing.unfinished) == ([refs[1]], [])
+        reason = f"{refs[1].version}: its manifest cannot be read: "
+        assert listing.broken[refs[1]].startswith(reason)
+    store.delete(refs[0])
+    Path(store.storage.at(damaged.path(MANIFEST_FILE))).rmdir()
+    store.storage.write(damaged.path(MANIFEST_FILE), whole)
+    assert versions(store) == [refs[2].version, refs[1].version]
+
+
+def test_while_no_manifest_can_be_read_and_nothing_else_storage_is_away(
+    store: PolicyStore, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        publish_policy(store, iteration=number)
+    read: list[str] = []
+
+    def refuse(_: Storage, relative: str) -> bytes:
+        read.append(relative)
+        raise PermissionError("access denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "read", refuse)
+        assert not store.answers()
+        read.clear()
+        with pytest.raises(PermissionError, match="access denied"):
+            store.listing()
+    # Not every one of them is tried, which may take long each.
+    assert len(read) == 2
+    assert store.answers()
+    assert len(versions(store)) == 2
+
+
+def test_an_empty_root_answers(any_store: PolicyStore) -> None:
+    assert any_store.answers()
 
 
 def test_a_folder_whose_name_is_no_version_is_skipped_with_a_reason(
