@@ -17,9 +17,11 @@ class Hanging:
     def __init__(self) -> None:
         self.answers = threading.Event()
         self.calls = 0
+        self._counting = threading.Lock()
 
     def __call__(self) -> str:
-        self.calls += 1
+        with self._counting:
+            self.calls += 1
         assert self.answers.wait(60)
         return "late"
 
@@ -32,6 +34,14 @@ def hanging() -> Iterator[Hanging]:
 
 
 @pytest.fixture
+def given_up() -> Iterator[Hanging]:
+    """Another one. Whether a thread begins it within a short limit is open."""
+    given_up = Hanging()
+    yield given_up
+    given_up.answers.set()
+
+
+@pytest.fixture
 def reads() -> Iterator[StorageReads]:
     reads = StorageReads("s3://bucket/root", limit_s=0.1)
     yield reads
@@ -39,13 +49,13 @@ def reads() -> Iterator[StorageReads]:
 
 
 async def test_what_is_read_and_what_it_fails_with_is_given_on(reads: StorageReads) -> None:
-    assert await reads.read(lambda: b"content") == b"content"
+    assert await reads.read(lambda: b"content", limit_s=60) == b"content"
 
     def absent() -> None:
         raise FileNotFoundError("no such file")
 
     with pytest.raises(FileNotFoundError, match="no such file"):
-        await reads.read(absent)
+        await reads.read(absent, limit_s=60)
 
 
 async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: Hanging) -> None:
@@ -56,10 +66,10 @@ async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: 
 
 
 async def test_while_storage_hangs_one_asks_and_the_others_are_refused_at_once(
-    reads: StorageReads, hanging: Hanging
+    reads: StorageReads, hanging: Hanging, given_up: Hanging
 ) -> None:
     with pytest.raises(TimeoutError):
-        await reads.read(hanging)
+        await reads.read(given_up)
     one = asyncio.create_task(reads.read(hanging, limit_s=60))
     await asyncio.sleep(0)
     for _ in range(100):
@@ -68,7 +78,7 @@ async def test_while_storage_hangs_one_asks_and_the_others_are_refused_at_once(
     hanging.answers.set()
     assert await one == "late"
     assert await asyncio.gather(*(reads.read(hanging, limit_s=60) for _ in range(10)))
-    assert hanging.calls == 12
+    assert hanging.calls == 11
 
 
 async def test_one_who_asks_and_leaves_lets_another_ask(
@@ -87,8 +97,14 @@ async def test_one_who_asks_and_leaves_lets_another_ask(
 async def test_what_no_thread_has_begun_is_not_begun_later(
     reads: StorageReads, hanging: Hanging
 ) -> None:
-    begun = asyncio.gather(*(reads.read(hanging) for _ in range(50)), return_exceptions=True)
-    assert {type(result) for result in await begun} == {TimeoutError}
+    begun = [asyncio.create_task(reads.read(hanging, limit_s=60)) for _ in range(4)]
+    async with asyncio.timeout(60):
+        while hanging.calls < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    waiting = (reads.read(hanging) for _ in range(50))
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {TimeoutError}
     hanging.answers.set()
+    assert await asyncio.gather(*begun) == ["late"] * 4
     assert await reads.read(lambda: "next", limit_s=60) == "next"
     assert hanging.calls == 4
