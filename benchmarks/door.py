@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Coroutine
 from contextlib import suppress
 from threading import Thread
@@ -20,7 +21,7 @@ class Door:
         self._target = target
         self.port = 0
         """Where it listens."""
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._passing = asyncio.Event()
         self._talks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -57,37 +58,54 @@ class Door:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _open(self, *, passing: bool = True) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._talk, _HOST, self.port)
-            self.port = int(self._server.sockets[0].getsockname()[1])
+        if self._listening is None:
+            self._listening = socket.create_server((_HOST, self.port))
+            self._listening.setblocking(False)
+            self.port = int(self._listening.getsockname()[1])
+            self._loop.add_reader(self._listening, self._accept, self._listening)
         if passing:
             self._passing.set()
         else:
             self._passing.clear()
 
     async def _shut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening is not None:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
         for talk in self._talks:
             talk.cancel()
         if self._talks:
             await asyncio.wait(self._talks)
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = asyncio.current_task()
-        assert talk is not None  # noqa: S101
+    def _accept(self, listening: socket.socket) -> None:
+        """Take a connection, in one step: asyncio's server knows of one only later.
+
+        The door may be shut in between, and must break whatever has been taken.
+        """
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # the client is gone
+            return
+        connection.setblocking(False)
+        talk = self._loop.create_task(self._talk(connection))
         self._talks.add(talk)
-        writers = [writer]
+        talk.add_done_callback(self._talks.discard)
+        # One that is cancelled before its first step has closed nothing.
+        talk.add_done_callback(lambda _: connection.close())
+
+    async def _talk(self, connection: socket.socket) -> None:
+        writers = []
         # A client that is gone, or one that the shut door cuts off, is nobody's fault.
         with suppress(OSError, asyncio.CancelledError):
+            queries, client = await asyncio.open_connection(sock=connection)
+            writers.append(client)
             await self._passing.wait()
             answers, server = await asyncio.open_connection(_HOST, self._target)
             writers.append(server)
-            await asyncio.gather(self._pass_on(reader, server), self._pass_on(answers, writer))
+            await asyncio.gather(self._pass_on(queries, server), self._pass_on(answers, client))
         for each in writers:
             each.transport.abort()
-        self._talks.discard(talk)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):

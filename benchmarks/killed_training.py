@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,26 +31,40 @@ _OPTIONS: Final = (
 _SETTLE_S: Final = 400.0
 """A run that has not trained on after so long has not resumed."""
 _RETRIES: Final = 5
-"""On a busy machine Ray itself may not come up in the half minute that it gives itself."""
+_NO_RAY: Final = re.compile(
+    r"The current node timed out during startup"
+    r"|Failed to start GCS"
+    r"|Failed to register worker to Raylet"
+)
+"""What Ray says where it did not come up in the half minute that it gives itself, as on a busy
+machine: that is not the run's fault, and a job would be begun again."""
+
+
+def training(root: Path) -> list[str]:
+    """The command that trains, and stores under that root."""
+    return [sys.executable, "-m", "training.train", "--results-dir", str(root), *_OPTIONS]
 
 
 class Command:
-    """The training command, begun again and again."""
+    """A training command, begun again and again."""
 
     _LINE = re.compile(r"iteration\s+(\d+)/")
 
-    def __init__(self, root: Path, log: Path) -> None:
-        self._root = root
+    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+        self._arguments = arguments
         self._log = log
         self._groups: list[int] = []
-        self.retries = 0
-        """How often it ended by itself and was begun again, as a job is."""
+        self._begun_at = 0
+        """Where the log of the last beginning begins."""
+        self.retries: list[str] = []
+        """Why Ray did not start, each time that the command was begun again for that."""
         self.process = self._begin()
 
     def _begin(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
+            self._begun_at = log.tell()
             process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "training.train", "--results-dir", self._root, *_OPTIONS],
+                self._arguments,
                 env=inherited() | {"RAY_ADDRESS": "local"},
                 cwd=Path(__file__).parent.parent,
                 stdout=log,
@@ -73,16 +87,29 @@ class Command:
         self.process.wait()
         self.process = self._begin()
 
+    def why_ray_did_not_start(self) -> str | None:
+        """What Ray said of that since the last beginning, if it did."""
+        with self._log.open("rb") as log:
+            log.seek(self._begun_at)
+            found = _NO_RAY.search(log.read().decode(errors="replace"))
+        return found and found[0]
+
     def wait_for(self, count: int) -> bool:
-        """Wait until it has told of so many iterations; whether it has."""
+        """Wait until it has told of so many iterations; whether it has.
+
+        Where it ended because Ray did not start it is begun again; at any other end it has failed.
+        """
         deadline = time.monotonic() + _SETTLE_S
         while time.monotonic() < deadline:
+            # Asked first: what has ended has told of all that it will.
+            ended = not self.alive()
             if len(self.iterations()) >= count:
                 return True
-            if not self.alive():
-                if self.retries == _RETRIES:
+            if ended:
+                reason = self.why_ray_did_not_start()
+                if reason is None or len(self.retries) == _RETRIES:
                     return False
-                self.retries += 1
+                self.retries.append(reason)
                 self.again()
             time.sleep(0.1)
         return False

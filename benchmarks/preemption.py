@@ -20,6 +20,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from typing import Final
 
 import tyro
 
-from benchmarks.killed_training import INTERVAL, RUN, Command, Looks, reader
+from benchmarks.killed_training import INTERVAL, RUN, Command, Looks, reader, training
 from benchmarks.kills import Kill, Moment, Watch, kill, plan, victims, was_inside
 from training.policy import Policy
 from training.progress import read_progress
@@ -64,8 +65,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what says nothing."""
-        if self.kills < 1 or self.longest_s <= 0:
-            raise ValueError("--kills and --longest-s must be above 0")
+        if self.kills < 2 or self.longest_s <= 0:
+            raise ValueError("--kills must be at least 2, and --longest-s above 0")
 
 
 @dataclass
@@ -98,8 +99,8 @@ class Report:
     notice_s: float = math.nan
     status: int | None = None
     """The exit status after SIGTERM."""
-    retries: int = 0
-    """How often the command ended by itself, and was begun again."""
+    retries: list[str] = field(default_factory=list)
+    """Why Ray did not start, each time that the command was begun again for that."""
     saved: bool = False
     """Whether the newest policy is of the last iteration then."""
 
@@ -107,14 +108,17 @@ class Report:
         """What did not hold."""
         resumed = [one for one in self.recovered if one.lost is not None]
         most = max((one.lost or 0 for one in resumed), default=0)
-        change, noise = summary(self.changes)
+        score = summary(self.changes)
         checks = {
             f"{len(resumed)} of {len(self.recovered)} resumed": len(resumed) < len(self.recovered),
             f"{most} iterations lost at once": most > INTERVAL,
             f"rows missing, doubled: {self.aggregate} of the run": any(self.aggregate),
             f"rows missing, doubled: {self.own} of the trial": any(self.own),
             f"{len(self.looks.broken)} broken looks": bool(self.looks.broken),
-            f"policies fell by {-change:.1f}": change < -2 * noise,
+            "policies around a kill were not measured": score is None,
+            "policies fell: {:+.1f} ± {:.1f}".format(*score or (0.0, 0.0)): (
+                score is not None and score[0] < -2 * score[1]
+            ),
             f"SIGTERM took {self.notice_s:.1f} s": not self.notice_s <= _NOTICE_S,
             f"SIGTERM ended with status {self.status}": self.status != 128 + signal.SIGTERM,
             "SIGTERM did not save and publish": not self.saved,
@@ -122,19 +126,19 @@ class Report:
         return [fault for fault, holds in checks.items() if holds]
 
 
-def lost_iterations(before: int, after: Sequence[int]) -> int:
-    """Iterations trained again.
+def resumption(before: int, after: Sequence[int]) -> tuple[int, int]:
+    """Iterations trained again, and the one that a run went on from.
 
     Args:
         before: The last one before a kill.
-        after: Those that ended after it; one of them may have been on its way.
+        after: Those that ended after it; some of them may have been on their way.
     """
     last = before
     for iteration in after:
         if iteration <= last:
-            return last - iteration + 1
+            return last - iteration + 1, iteration - 1
         last = iteration
-    return 0
+    return 0, before
 
 
 def gaps(iterations: Sequence[int]) -> tuple[int, int]:
@@ -170,16 +174,15 @@ def changes_of_score(store: PolicyStore, recovered: Sequence[Recovered]) -> list
     return [score(after) - score(before) for before, after in filter(None, pairs)]
 
 
-def summary(changes: Sequence[float]) -> tuple[float, float]:
-    """Their mean and its standard error; both 0 where there are none, no error for one alone."""
-    if not changes:
-        return 0.0, 0.0
-    error = stdev(changes) / math.sqrt(len(changes)) if len(changes) > 1 else math.inf
-    return fmean(changes), error
+def summary(changes: Sequence[float]) -> tuple[float, float] | None:
+    """Their mean and its standard error; None where there are too few for one."""
+    if len(changes) < 2:
+        return None
+    return fmean(changes), stdev(changes) / math.sqrt(len(changes))
 
 
 def strike(command: Command, run: Path, one: Kill, wait_s: float) -> tuple[Recovered, int, int]:
-    """Kill, and begin again where that ended the run.
+    """Kill, and begin again where that, and nothing else, ended the run.
 
     Returns:
         What is known of it so far, the last iteration before, and how many had been told of.
@@ -194,7 +197,7 @@ def strike(command: Command, run: Path, one: Kill, wait_s: float) -> tuple[Recov
         folder = watch.wait(one.moment, command.alive)
     kill(pids)
     hit = one.moment == "any" or (folder is not None and was_inside(one.moment, folder))
-    if one.target in ("driver", "whole cluster"):
+    if one.target in ("driver", "whole cluster") and command.process.wait() == -signal.SIGKILL:
         command.again()
     told = command.iterations()
     return Recovered(one, hit), told[-1], len(told)
@@ -206,7 +209,7 @@ def carry_out(options: Options, root: Path) -> Report:
     report = Report()
     run = root / "runs" / RUN
     storage = Storage.open(str(root))
-    command = Command(root, root / "log")
+    command = Command(training(root), root / "log")
     try:
         with reader(root, report.looks):
             if not command.wait_for(INTERVAL + 1):
@@ -223,8 +226,7 @@ def carry_out(options: Options, root: Path) -> Report:
                 if not command.wait_for(told + _TRAINED_ON):
                     break
                 after = command.iterations()[told:]
-                result.lost = lost_iterations(last, after)
-                result.restored = last - result.lost
+                result.lost, result.restored = resumption(last, after)
                 print(f"{len(report.recovered)}: {result}", flush=True)
             report.retries = command.retries
             _notice(command, report)
@@ -273,20 +275,22 @@ def table(report: Report) -> str:
             f"| {lost} | {seconds} |"
         )
     resumed = [one for one in report.recovered if one.lost is not None]
-    change, noise = summary(report.changes)
+    score = summary(report.changes)
+    change = "not measured" if score is None else "{:+.1f} ± {:.1f}".format(*score)
+    reasons = [f"{count} × {reason}" for reason, count in Counter(report.retries).items()]
     lines += [
         "",
         "| what | came out |",
         "|---|---|",
         f"| resumed | {len(resumed)} of {len(report.recovered)} |",
-        f"| starts of the command that failed, and were repeated | {report.retries} |",
+        f"| starts of Ray that failed, and were repeated | {'; '.join(reasons) or '0'} |",
         f"| iterations lost at once, at most (a checkpoint is taken every {INTERVAL}) "
         f"| {max((one.lost or 0 for one in resumed), default=0)} |",
         f"| rows missing, doubled in the run's progress.csv | {report.aggregate[0]}, "
         f"{report.aggregate[1]} |",
         f"| rows missing, doubled in the trial's own | {report.own[0]}, {report.own[1]} |",
         f"| mean return of the policy after a kill, less that of the one before, on "
-        f"{len(_TRACKS)} tracks | {change:+.1f} ± {noise:.1f} |",
+        f"{len(_TRACKS)} tracks | {change} |",
         f"| looks at the published policies, policies read | {report.looks.looks:,}, "
         f"{report.looks.policies:,} |",
         f"| broken ones among them | {len(report.looks.broken)} |",

@@ -6,13 +6,15 @@
 The service reads a bucket of an S3 server on this machine through a door. That is shut for a while,
 so that connections are refused, and then once more opened onto nobody who answers. Clients ask for
 actions, films of the served policy and health all the time, none of which may fail, and for the
-list of policies and a curve, which need storage and may answer 503, but soon.
+list of policies and a curve, which need storage and may answer 503, but soon. Exit status 1 where
+something did not hold.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -42,6 +44,8 @@ _BACK_S: Final = 120.0
 """How long the newest policy is waited for."""
 _PAUSE_S: Final = 0.5
 """Between two requests other than queries."""
+_SOON_S: Final = 15.0
+"""What needs storage answers within so long."""
 _HEAD: Final = (
     "\n| connections | away, s | queries | films | failed | p99 before / while away "
     "| 503 of what needs storage, slowest | newest first / alone after |\n"
@@ -92,6 +96,23 @@ class Record:
             failed += [f"{path} {status}" for status, _ in self.others[path] if status != 200]
         return failed
 
+    def broken_promises(self) -> list[str]:
+        """What did not hold, each with its first instance."""
+        needy = [(path, *answer) for path in NEEDS_STORAGE for answer in self.others[path]]
+        checks = {
+            "queries, films or looks at health failed": self.failures(),
+            "answers of what needs storage are neither 200 nor 503": [
+                f"{path} {status}" for path, status, _ in needy if status not in (200, 503)
+            ],
+            f"answers of what needs storage took longer than {_SOON_S:g} s": [
+                f"{path} {seconds:.1f} s" for path, _, seconds in needy if seconds > _SOON_S
+            ],
+        }
+        faults = [f"{len(found)} {what}: {found[0]}" for what, found in checks.items() if found]
+        if math.isinf(self.until_newest_s()[0]):
+            faults.append("the newest policy never answered")
+        return faults
+
     def until_newest_s(self) -> tuple[float, float]:
         """From storage's return to the newest policy's first answer, and to others' last one."""
         after = [
@@ -99,7 +120,7 @@ class Record:
             for answer in self.acted
             if answer.sent >= self.back_at and answer.status == 200
         ]
-        first = min((a.done for a, by in after if by == self.newest), default=float("inf"))
+        first = min((a.done for a, by in after if by == self.newest), default=math.inf)
         last = max((a.done for a, by in after if by != self.newest), default=self.back_at)
         return first - self.back_at, last - self.back_at
 
@@ -225,11 +246,9 @@ def describe(title: str, record: Record) -> str:
     )
 
 
-def main() -> None:
-    """Take storage away in both manners, and print what came out."""
-    options = tyro.cli(Options, description=__doc__)
-    torch.set_num_threads(1)
-    faults: list[str] = []
+def carry_out(options: Options) -> dict[str, Record]:
+    """Take storage away in both manners, and print a row for each; the records by manner."""
+    records: dict[str, Record] = {}
     with s3_server() as port, Door(port) as door:
         store = PolicyStore.open(_ROOT)
         store.storage.write(progress_file(RUN), read_bundled_progress())
@@ -248,10 +267,22 @@ def main() -> None:
             print(_HEAD)
             for title, leave in {"refused": door.shut, "hanging": door.hang}.items():
                 record = asyncio.run(observe(options, server.port, leave, publish, door.open))
-                faults += [f"{title}: {fault}" for fault in record.failures()]
+                records[title] = record
                 print(describe(title, record), flush=True)
-    for fault in faults[:5]:
-        print(f"\nfailed, connections {fault}")
+    return records
+
+
+def main() -> None:
+    """Take storage away, and say what did not hold."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(1)
+    faults = [
+        f"connections {title}: {fault}"
+        for title, record in carry_out(options).items()
+        for fault in record.broken_promises()
+    ]
+    if faults:
+        raise SystemExit("did not hold:\n" + "\n".join(faults))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -43,6 +44,13 @@ def said_again(connection: socket.socket) -> bytes:
     return connection.recv(1000)
 
 
+def broken_off(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1000) == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_an_open_door_lets_through(echo: int) -> None:
     with Door(echo) as door, connect(door) as connection:
         assert said_again(connection) == b"hello"
@@ -62,6 +70,22 @@ def test_a_shut_door_refuses_and_breaks_off(echo: int) -> None:
         assert door.port == port
         with connect(door) as another:
             assert said_again(another) == b"hello"
+
+
+def test_a_connection_that_is_taken_while_the_door_is_shut_is_broken_off(echo: int) -> None:
+    with Door(echo) as door:
+        busy = Event()
+        loop = door._loop
+        loop.call_soon_threadsafe(busy.wait, 60)
+        with connect(door) as connection:
+            # Both wait for the loop, which takes the connection between two steps of shutting.
+            shutting = asyncio.run_coroutine_threadsafe(door._shut(), loop)
+            busy.set()
+            shutting.result(60)
+            assert broken_off(connection)
+            door.open()
+            with connect(door) as another:
+                assert said_again(another) == b"hello"
 
 
 def test_a_door_onto_nobody_takes_connections_and_holds_everything_up(echo: int) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.killed_training import Looks, look_once
+import pytest
+
+from benchmarks.killed_training import Command, Looks, look_once
 from tests.conftest import PublishPolicy
 from training.store import PolicyStore
 
@@ -23,3 +28,52 @@ def test_a_reader_finds_what_is_broken(tmp_path: Path, publish_policy: PublishPo
     store.storage.write(f"{refs[1].folder}/policy.safetensors", b"x")
     look_once(tmp_path, looks)
     assert "no usable policy" in looks.broken[-1]
+
+
+@contextmanager
+def command(folder: Path, *starts: str) -> Iterator[Command]:
+    """A command that prints those lines and fails, one at each start; at further ones it trains."""
+    folder.joinpath("lines").write_text("".join(f"{line}\n" for line in starts))
+    program = """
+import sys
+from pathlib import Path
+
+file = Path(sys.argv[1])
+line, _, left = file.read_text().partition("\\n")
+file.write_text(left)
+if line:
+    sys.exit(line)
+print("trial: iteration   1/100000")
+"""
+    arguments = [sys.executable, "-c", program, str(folder / "lines")]
+    begun = Command(arguments, folder / "log")
+    try:
+        yield begun
+    finally:
+        begun.end()
+
+
+SLOW = "Exception: The current node timed out during startup. This could happen because"
+NO_GCS = "RuntimeError: Failed to start GCS.  Last 0 lines of error files:"
+
+
+def test_a_start_at_which_ray_fails_is_repeated(tmp_path: Path) -> None:
+    with command(tmp_path, SLOW, NO_GCS) as begun:
+        assert begun.wait_for(1)
+        assert begun.retries == [
+            "The current node timed out during startup",
+            "Failed to start GCS",
+        ]
+
+
+@pytest.mark.parametrize("starts", [["trial failed"], [SLOW, "trial failed"]])
+def test_any_other_end_is_not_repeated(tmp_path: Path, starts: list[str]) -> None:
+    with command(tmp_path, *starts) as begun:
+        assert not begun.wait_for(1)
+        assert len(begun.retries) == len(starts) - 1
+
+
+def test_ray_that_never_starts_is_given_up(tmp_path: Path) -> None:
+    with command(tmp_path, *[SLOW] * 10) as begun:
+        assert not begun.wait_for(1)
+        assert len(begun.retries) == 5

@@ -14,7 +14,7 @@ from benchmarks.preemption import (
     around,
     changes_of_score,
     gaps,
-    lost_iterations,
+    resumption,
     summary,
     table,
 )
@@ -27,17 +27,20 @@ ANY = Kill("whole cluster", "any")
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "lost"),
+    ("before", "after", "lost", "restored"),
     [
-        (7, [8, 9], 0),
-        (7, [7, 8], 1),
-        (8, [7, 8, 9], 2),
-        (7, [8, 7, 8], 2),  # one was on its way when the trial was killed
-        (7, [], 0),
+        (7, [8, 9], 0, 7),
+        (7, [7, 8], 1, 6),
+        (8, [7, 8, 9], 2, 6),
+        (7, [8, 7, 8], 2, 6),  # one was on its way when the trial was killed
+        (10, [11, 9], 3, 8),
+        (7, [], 0, 7),
     ],
 )
-def test_iterations_that_are_trained_again(before: int, after: list[int], lost: int) -> None:
-    assert lost_iterations(before, after) == lost
+def test_iterations_that_are_trained_again(
+    before: int, after: list[int], lost: int, restored: int
+) -> None:
+    assert resumption(before, after) == (lost, restored)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +79,7 @@ def test_policies_around_a_kill_drive_the_same_tracks(
 
 
 def test_the_noise_of_a_mean() -> None:
-    assert summary([]) == (0.0, 0.0)
-    assert summary([3.0]) == (3.0, math.inf)
+    assert summary([]) is summary([3.0]) is None
     assert summary([1.0, 3.0]) == pytest.approx((2.0, 1.0))
 
 
@@ -95,6 +97,8 @@ def kept() -> Report:
 def test_promises_that_are_kept() -> None:
     assert kept().broken_promises() == []
     assert "| resumed | 2 of 2 |" in table(kept())
+    assert "were repeated | 0 |" in table(kept())
+    assert "on 8 tracks | +1.0 ± 4.0 |" in table(kept())
     assert "| whole cluster | at any moment | 2 | – | 2 | 2 | 11.0 |" in table(kept())
 
 
@@ -106,7 +110,8 @@ def test_promises_that_are_kept() -> None:
         ("aggregate", (1, 0), "of the run"),
         ("own", (0, 1), "of the trial"),
         ("looks", Looks(1, 1, ["x"]), "1 broken looks"),
-        ("changes", [-10.0, -11.0], "policies fell by 10.5"),
+        ("changes", [-10.0, -11.0], "policies fell: -10.5 ± 0.5"),
+        ("changes", [-10.0], "not measured"),
         ("notice_s", 31.0, "SIGTERM took 31.0 s"),
         ("notice_s", math.nan, "SIGTERM took"),
         ("status", 0, "status 0"),
@@ -121,7 +126,19 @@ def test_a_promise_that_is_broken_is_named(field: str, value: object, named: str
     table(report)
 
 
-@pytest.mark.parametrize("options", [{"kills": 0}, {"longest_s": 0.0}])
+def test_starts_that_were_repeated_are_told_with_their_reasons() -> None:
+    report = kept()
+    report.retries = ["timed out", "no GCS", "timed out"]
+    assert "were repeated | 2 × timed out; 1 × no GCS |" in table(report)
+
+
+def test_nothing_is_said_of_policies_that_were_not_measured() -> None:
+    report = kept()
+    report.changes = []
+    assert "on 8 tracks | not measured |" in table(report)
+
+
+@pytest.mark.parametrize("options", [{"kills": 1}, {"longest_s": 0.0}])
 def test_what_says_nothing_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="must be at least 2, and --longest-s above 0"):
         Options(**options)  # type: ignore[arg-type]

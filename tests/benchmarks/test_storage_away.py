@@ -2,11 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 import pytest
 
+from benchmarks import storage_away
 from benchmarks.load import Answer
-from benchmarks.storage_away import ALWAYS, NEEDS_STORAGE, Options, Record, describe, observe
+from benchmarks.storage_away import (
+    ALWAYS,
+    NEEDS_STORAGE,
+    Options,
+    Record,
+    describe,
+    main,
+    observe,
+)
 from tests.benchmarks.serving import serving
 
 
@@ -44,6 +54,36 @@ def test_a_policy_that_never_answers_is_never_there() -> None:
     result = record()
     result.newest = "newer"
     assert result.until_newest_s()[0] == float("inf")
+    assert result.broken_promises() == ["the newest policy never answered"]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "named"),
+    [
+        (ALWAYS[0], (503, 0.1), f"1 queries, films or looks at health failed: {ALWAYS[0]} 503"),
+        (NEEDS_STORAGE[0], (500, 0.1), f"neither 200 nor 503: {NEEDS_STORAGE[0]} 500"),
+        (NEEDS_STORAGE[1], (0, 0.1), f"neither 200 nor 503: {NEEDS_STORAGE[1]} 0"),
+        (NEEDS_STORAGE[1], (503, 15.5), f"longer than 15 s: {NEEDS_STORAGE[1]} 15.5 s"),
+    ],
+)
+def test_a_promise_that_is_broken_is_named(
+    path: str, answer: tuple[int, float], named: str
+) -> None:
+    result = record()
+    assert result.broken_promises() == []
+    result.others[path].append(answer)
+    (fault,) = result.broken_promises()
+    assert named in fault
+
+
+def test_the_exit_status_says_whether_all_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = {"refused": record(), "hanging": record()}
+    monkeypatch.setattr(sys, "argv", ["storage_away"])
+    monkeypatch.setattr(storage_away, "carry_out", lambda _: records)
+    main()
+    records["hanging"].newest = "newer"
+    with pytest.raises(SystemExit, match="connections hanging: the newest policy never answered"):
+        main()
 
 
 def test_everything_goes_on_until_the_newest_policy_alone_answers() -> None:
