@@ -74,23 +74,26 @@ class Preemption(Callback):  # type: ignore[misc]
 
     def _listen(self, read: int) -> None:
         """Note the first SIGTERM, end at the second, and end when the time is over."""
-        left_s: float | None = None
-        while select.select([read], [], [], left_s)[0]:
+        while select.select([read], [], [], self._left_s())[0]:
             numbers = os.read(read, 64)
             if not numbers:  # nobody listens any more
                 os.close(read)
                 if not self._leaving:
                     return
-                time.sleep(left_s or 0.0)
+                time.sleep(self._left_s() or 0.0)
                 break
             for _ in range(numbers.count(signal.SIGTERM)):
                 if self._told_at is not None:
                     os._exit(128 + signal.SIGTERM)
                 self._told_at = time.monotonic()
-            if self._told_at is not None:
-                left_s = max(0.0, self._told_at + self._exit_s - time.monotonic())
         print(f"not done in {self._exit_s:g} s, it ends as it is", flush=True)
         os._exit(128 + signal.SIGTERM)
+
+    def _left_s(self) -> float | None:
+        """Seconds until the process must have ended; None while it has not been told to."""
+        if self._told_at is None:
+            return None
+        return max(0.0, self._told_at + self._exit_s - time.monotonic())
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         """Begin to wait for the trials, or end; raises PreemptedError."""

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 _SHARES = (1.0, 1.0)
 _SMALL_CLUSTER_CPUS = 4
 _SMALL_CLUSTER_SHARES = (0.1, 0.9)
+# The margin with which sums of tenths are compared.
+_ROUNDING = 1e-6
 
 
 class NoResourcesError(Exception):
@@ -61,7 +63,8 @@ def plan(
         num_learners: Of each trial.
 
     Raises:
-        NoResourcesError: Several learners have fewer GPUs: none of them can share one.
+        NoResourcesError: Several learners have fewer GPUs, and none of them can share one; or
+            they leave no CPU for an env runner.
     """
     small = cpus <= _SMALL_CLUSTER_CPUS
     main_cpus, runner_cpus = _SMALL_CLUSTER_SHARES if small else _SHARES
@@ -76,11 +79,17 @@ def plan(
                 f"{num_learners} learners need a GPU each, and there are {gpus:g}: "
                 "pass a smaller --num-learners, or a larger --num-gpus"
             )
+        least_cpus = fixed_cpus + runner_cpus
+        if least_cpus > cpus + _ROUNDING:
+            raise NoResourcesError(
+                f"{num_learners} learners, the process that gathers what they learn from and an "
+                f"env runner need {least_cpus:g} CPUs, and the cluster has {cpus:g}: "
+                "pass a smaller --num-learners, or start nodes with more CPUs"
+            )
     wanted = min(limit, 2)
-    # The sums of tenths are compared with a margin for their rounding.
-    runners = int((cpus / wanted - fixed_cpus) / runner_cpus + 1e-6)
+    runners = int((cpus / wanted - fixed_cpus) / runner_cpus + _ROUNDING)
     runners = max(1, min(num_env_runners, runners))
-    concurrent = int(cpus / (fixed_cpus + runners * runner_cpus) + 1e-6)
+    concurrent = int(cpus / (fixed_cpus + runners * runner_cpus) + _ROUNDING)
     concurrent = max(1, min(limit, concurrent))
     return Resources(
         num_env_runners=runners,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pyarrow import fs
@@ -23,7 +23,7 @@ _READS: Final = 5
 
 
 class StorageError(Exception):
-    """The storage root cannot be used; the message says which one and why."""
+    """The storage root, or a file that belongs with it, cannot be used; the message says why."""
 
 
 def choose_root(explicit: str | None = None, environ: Mapping[str, str] | None = None) -> str:
@@ -94,6 +94,17 @@ class Storage:
     def at(self, relative: str) -> str:
         """The path of ``relative`` as the filesystem names it."""
         return f"{self.path}/{relative}" if relative else self.path
+
+    def failure(self, error: OSError) -> StorageError:
+        """What to say of an error in using it: it may have come from a file that is not in it."""
+        # pyarrow names no file but in its text. A number is a descriptor.
+        if isinstance(error.filename, str | bytes) and not self._holds(os.fsdecode(error.filename)):
+            return StorageError(f"{error}; this file is not in the storage root, {self.root!r}")
+        return StorageError(f"storage root {self.root!r}: {error}")
+
+    def _holds(self, filename: str) -> bool:
+        path = Path(filename).resolve() if self.is_local else PurePosixPath(filename)
+        return path.is_relative_to(self.path)
 
     def read(self, relative: str) -> bytes:
         """Read a whole file. Raises FileNotFoundError, or OSError when storage is away."""

@@ -143,7 +143,7 @@ def train(command: Command) -> signal.Signals | None:
     try:
         return _train(command, run, resources, trials=trials, resume=resume)
     except OSError as error:
-        raise StorageError(f"storage root {run.storage.root!r}: {error}") from error
+        raise run.storage.failure(error) from error
 
 
 def _train(

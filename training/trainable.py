@@ -1,17 +1,20 @@
 """PPO as Tune runs it: checkpoints that tell whether they are whole, and storage that may be away.
 
-A trial whose checkpoint cannot be stored is a good trial: it trains on. What is made of that is
-decided where all trials are seen, in ``training.recovery``.
+A trial whose checkpoint cannot be stored is a good trial: it trains on, and so does one whose own
+disk is full. What is made of that is decided where all trials are seen, in ``training.recovery``.
 """
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 from ray.rllib.algorithms.ppo import PPO
 from ray.train._internal.session import _TrainingResult
+from ray.tune import Checkpoint
 
 from training.retrying import patiently
 from training.whole_checkpoint import seal, verify
@@ -28,6 +31,21 @@ class DrivingPPO(PPO):  # type: ignore[misc]
     def why_not_stored(self) -> str | None:
         """Why the checkpoint taken last is not in storage; None where it is."""
         return self._refusal
+
+    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+        """Take a checkpoint; where this machine's disk refuses, tell Tune that there is none.
+
+        In Tune's hands it is written to a temporary folder, which is deleted whatever happens.
+        """
+        if checkpoint_dir or self._storage is None:
+            return super().save(checkpoint_dir)
+        try:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                return super().save(folder)
+        except OSError as error:
+            # Not of storage: see below.
+            self._refusal = f"it could not be written on the trial's own node: {error}"
+            return _TrainingResult(checkpoint=None, metrics={})
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save as RLlib does, and list what was saved."""
@@ -55,9 +73,11 @@ class DrivingPPO(PPO):  # type: ignore[misc]
 
         def store() -> _TrainingResult:
             self._storage.current_checkpoint_index = index
-            return super(DrivingPPO, self)._report_class_trainable_checkpoint(
+            stored = super(DrivingPPO, self)._report_class_trainable_checkpoint(
                 checkpoint_dir, checkpoint_dict_or_path
             )
+            _require_arrived(Path(checkpoint_dir), stored.checkpoint)
+            return stored
 
         try:
             # Tune has a RuntimeError for a root that is not there any more.
@@ -75,3 +95,16 @@ class DrivingPPO(PPO):  # type: ignore[misc]
             return _TrainingResult(checkpoint=None, metrics={})
         self._refusal = None
         return stored
+
+
+def _require_arrived(folder: Path, stored: Checkpoint) -> None:
+    """Raise OSError where a file was not stored: Arrow's copying swallows errors in closing one."""
+    selector = fs.FileSelector(stored.path, recursive=True)
+    sizes = {
+        info.path.removeprefix(f"{stored.path}/"): info.size
+        for info in stored.filesystem.get_file_info(selector)
+    }
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and sizes.get(name) != path.stat().st_size:
+            raise OSError(errno.EIO, "it is not there as it was written", f"{stored.path}/{name}")

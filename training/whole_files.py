@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,32 @@ def reading(filesystem: fs.FileSystem) -> fs.FileSystem:
 class _WholeFile:
     """A file that is renamed to its name when it is closed, and deleted when it is given up.
 
-    It is no ``io`` object: those are closed when nobody refers to them any more, which is what
-    becomes of a file whose writing has failed.
+    It is given up where writing or closing fails: a ``with`` closes it all the same. It is no
+    ``io`` object: those are closed when nobody refers to them any more, which is what becomes of a
+    file that is being copied when the reading fails.
     """
 
     def __init__(self, path: str) -> None:
         self._target = Path(path)
         self._temporary = self._target.with_name(f"{self._target.name}.{uuid.uuid4().hex}.tmp")
-        self._file = self._temporary.open("xb")
+        # Not buffered: of errors in closing a file, unlike those in writing, Arrow's copying does
+        # not tell.
+        self._file = self._temporary.open("xb", buffering=0)
 
     @property
     def closed(self) -> bool:
         return self._file.closed
 
     def write(self, content: Any) -> int:
-        return self._file.write(content)
+        left = memoryview(content).cast("B")
+        size = len(left)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except BaseException:
+            self._give_up()
+            raise
+        return size
 
     def flush(self) -> None:
         self._file.flush()
@@ -56,17 +68,25 @@ class _WholeFile:
     def close(self) -> None:
         if self._file.closed:
             return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._temporary.replace(self._target)
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self._target)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink()
 
     def __del__(self) -> None:
-        # Not closed: writing failed. (Or the file was never made.)
+        # Not closed: copying failed. (Or the file was never made.)
         file = getattr(self, "_file", None)
         if file is not None and not file.closed:
-            file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._give_up()
 
 
 class _WholeLocalFiles(fs.FileSystemHandler):  # type: ignore[misc]

@@ -53,14 +53,17 @@ def reads() -> Iterator[StorageReads]:
     reads.close()
 
 
-async def test_what_is_read_and_what_it_fails_with_is_given_on(reads: StorageReads) -> None:
-    assert await reads.read(lambda: b"content", limit_s=60) == b"content"
+async def test_what_is_read_and_what_it_fails_with_is_given_on(
+    reads: StorageReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_patient(reads, monkeypatch)
+    assert await reads.read(lambda: b"content") == b"content"
 
     def absent() -> None:
         raise FileNotFoundError("no such file")
 
     with pytest.raises(FileNotFoundError, match="no such file"):
-        await reads.read(absent, limit_s=60)
+        await reads.read(absent)
 
 
 async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: Hanging) -> None:
@@ -69,33 +72,20 @@ async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: 
 
 
 async def test_while_storage_hangs_one_asks_and_the_others_are_refused_at_once(
-<<<<<<< HEAD
-    reads: StorageReads, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(TimeoutError):
-        await reads.read(hanging)
-    be_patient(reads, monkeypatch)
-    one = asyncio.create_task(reads.read(hanging))
-=======
-    reads: StorageReads, hanging: Hanging, given_up: Hanging
+    reads: StorageReads, hanging: Hanging, given_up: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(TimeoutError):
         await reads.read(given_up)
-    one = asyncio.create_task(reads.read(hanging, limit_s=60))
->>>>>>> fix-bench
+    be_patient(reads, monkeypatch)
+    one = asyncio.create_task(reads.read(hanging))
     await asyncio.sleep(0)
     for _ in range(100):
         with pytest.raises(TimeoutError, match="does not answer at the moment"):
             await reads.read(hanging)
     hanging.answers.set()
     assert await one == "late"
-<<<<<<< HEAD
     assert await asyncio.gather(*(reads.read(hanging) for _ in range(10)))
-    assert hanging.calls == 12
-=======
-    assert await asyncio.gather(*(reads.read(hanging, limit_s=60) for _ in range(10)))
     assert hanging.calls == 11
->>>>>>> fix-bench
 
 
 async def test_one_who_asks_and_leaves_lets_another_ask(
@@ -115,21 +105,19 @@ async def test_one_who_asks_and_leaves_lets_another_ask(
 async def test_what_no_thread_has_begun_is_not_begun_later(
     reads: StorageReads, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = [asyncio.create_task(reads.read(hanging, limit_s=60)) for _ in range(4)]
-    async with asyncio.timeout(60):
-        while hanging.calls < 4:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    with monkeypatch.context() as patient:
+        be_patient(reads, patient)
+        begun = [asyncio.create_task(reads.read(hanging)) for _ in range(4)]
+        async with asyncio.timeout(60):
+            while hanging.calls < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     waiting = (reads.read(hanging) for _ in range(50))
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(result) for result in results} == {TimeoutError}
     hanging.answers.set()
-<<<<<<< HEAD
     be_patient(reads, monkeypatch)
-    assert await reads.read(lambda: "next") == "next"
-=======
     assert await asyncio.gather(*begun) == ["late"] * 4
-    assert await reads.read(lambda: "next", limit_s=60) == "next"
->>>>>>> fix-bench
+    assert await reads.read(lambda: "next") == "next"
     assert hanging.calls == 4
 
 

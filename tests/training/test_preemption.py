@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -144,6 +145,39 @@ def test_what_hangs_is_not_waited_for_for_ever(body: str) -> None:
     done = run(body)
     assert done.returncode == 128 + signal.SIGTERM
     assert "not done in 0.5 s" in done.stdout
+
+
+def test_on_its_way_out_it_has_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    preemption = Preemption(exit_s=27)
+    read, write = os.pipe()
+    now = 1000.0
+    waited: list[float | None] = []
+    slept: list[float] = []
+
+    def wait(readers: list[int], _w: Any, _x: Any, timeout: float | None) -> Any:
+        """It is told at once, and is left by PreemptedError twenty seconds later."""
+        nonlocal now
+        if waited:
+            now += 20
+            preemption._leaving = True
+            os.close(write)
+        else:
+            os.write(write, bytes([signal.SIGTERM]))
+        waited.append(timeout)
+        return select.select(readers, [], [], 60)
+
+    def end(status: int) -> None:
+        raise SystemExit(status)
+
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=slept.append)
+    monkeypatch.setattr("training.preemption.time", clock)
+    monkeypatch.setattr("training.preemption.select", SimpleNamespace(select=wait))
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(SystemExit) as ended:
+        preemption._listen(read)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert waited == [None, 27]
+    assert slept == [7]
 
 
 def test_a_run_that_came_to_its_end_all_the_same_is_not_ended() -> None:

@@ -75,6 +75,30 @@ def test_several_learners_fit_a_cluster_without_gpus(cpus: int) -> None:
     assert planned.max_concurrent_trials * taken <= cpus + 1e-6
 
 
+@pytest.mark.parametrize("learners", [2, 3, 8])
+@pytest.mark.parametrize("cpus", [1, 2, 4, 5, 6, 8, 10, 64])
+@pytest.mark.parametrize("trials", [1, 6])
+def test_several_learners_fit_or_are_refused(learners: int, cpus: int, trials: int) -> None:
+    try:
+        planned = plan(cpus=cpus, gpus=0, trials=trials, num_env_runners=4, num_learners=learners)
+    except NoResourcesError:
+        assert cpus < (learners + 2 if cpus > 4 else 0.1 * learners + 1)
+        return
+    taken = (learners + 1) * planned.main_cpus
+    taken += planned.num_env_runners * planned.cpus_per_env_runner
+    assert planned.num_env_runners >= 1
+    assert planned.max_concurrent_trials >= 1
+    assert planned.max_concurrent_trials * taken <= cpus + 1e-6
+
+
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_learners_that_leave_no_cpu_for_an_env_runner_are_refused(gpus: float) -> None:
+    with pytest.raises(NoResourcesError, match=r"need 10 CPUs.* has 8: .*--num-learners"):
+        plan(cpus=8, gpus=gpus, trials=1, num_env_runners=4, num_learners=8)
+    exact = plan(cpus=10, gpus=gpus, trials=1, num_env_runners=4, num_learners=8)
+    assert (exact.num_env_runners, exact.max_concurrent_trials) == (1, 1)
+
+
 def test_waiting_for_a_cluster_that_scales_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = iter([{}, {"CPU": 0.0}, {"CPU": 8.0, "GPU": 1.0}])
     asked: list[list[dict[str, float]]] = []

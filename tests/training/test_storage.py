@@ -245,3 +245,36 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     opened.write("a", b"a file")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         opened.write("a/b", b"below it")
+
+
+@pytest.mark.parametrize("filename", [None, 7, "runs/a/b.csv"])
+def test_an_error_in_the_root_is_said_to_be_of_the_root(
+    filename: str | int | None, tmp_path: Path
+) -> None:
+    # The root is a link: what it leads to is where its files are.
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    root = Storage.open(str(tmp_path / "root"))
+    if isinstance(filename, str):
+        filename = str(tmp_path / "root" / filename)
+    said = str(root.failure(OSError(errno.ENOSPC, "No space left on device", filename)))
+    assert said.startswith(f"storage root '{tmp_path}/real': [Errno {errno.ENOSPC}] No space left")
+
+
+@pytest.mark.parametrize("encode", [str, os.fsencode])
+def test_an_error_elsewhere_names_its_file(
+    encode: Callable[[str], str | bytes], tmp_path: Path, s3_bucket: str
+) -> None:
+    beside = str(tmp_path / "root-2" / "x.json")
+    error = OSError(errno.ENOSPC, "No space left on device", encode(beside))
+    for root in (Storage.open(str(tmp_path / "root")), Storage.open(s3_bucket)):
+        said = str(root.failure(error))
+        assert said.startswith(f"[Errno {errno.ENOSPC}] No space left on device: ")
+        assert beside in said
+        assert "not in the storage root" in said
+
+
+def test_an_object_of_the_bucket_lies_in_it(s3_bucket: str) -> None:
+    bucket = Storage.open(f"{s3_bucket}/deep")
+    error = FileNotFoundError(errno.ENOENT, "it was deleted", bucket.at("a"))
+    assert str(bucket.failure(error)).startswith(f"storage root '{s3_bucket}/deep': ")

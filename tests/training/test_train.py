@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -108,6 +109,25 @@ def test_options_that_cannot_be_are_refused_by_name(
     said = f"{refusal.value}{capsys.readouterr().err}"
     assert named in " ".join(said.replace("│", " ").split())
     assert not (tmp_path / "none").exists()
+
+
+def test_a_file_that_is_not_in_the_root_is_not_laid_at_its_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = str(tmp_path / "session" / "trial.json")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", beside)
+
+    monkeypatch.setattr("training.train._connect", lambda: None)
+    monkeypatch.setattr("training.train.wait_for_cluster", lambda _: (2.0, 0.0))
+    monkeypatch.setattr("training.train.tune_trials", full)
+    with pytest.raises(SystemExit) as ended:
+        main(["--results-dir", str(tmp_path / "root"), "--run-name", "a", *TINY])
+    said = str(ended.value)
+    assert said.startswith("python -m training.train: [Errno 28] No space left on device: ")
+    assert beside in said
+    assert "not in the storage root" in said
 
 
 def test_a_run_whose_trials_all_failed_says_why(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from ray.tune import Checkpoint
 from tests.training.conftest import LOCAL
 from training.ppo import build_config
 from training.recipe import Recipe
-from training.trainable import DrivingPPO
+from training.storage import Storage
+from training.trainable import DrivingPPO, _require_arrived
 from training.whole_checkpoint import BrokenCheckpointError, verify
 from training.whole_files import whole_files
 
@@ -125,6 +129,82 @@ def test_one_that_storage_refuses_is_no_failure_and_its_number_is_used_again(
     again = algorithm.save()
     assert again.checkpoint.path.endswith("checkpoint_000000")
     assert algorithm.why_not_stored() is None
+
+
+def test_one_of_which_a_file_is_silently_not_stored_is_refused(
+    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's copying does not tell of errors that come when a file is closed."""
+    monkeypatch.setattr("training.trainable._BRIEFLY_S", 0.0)
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        assert algorithm.save().checkpoint is None
+    assert "it is not there as it was written" in (algorithm.why_not_stored() or "")
+    again = algorithm.save()
+    assert again.checkpoint.path.endswith("checkpoint_000000")
+    assert verify(fs.LocalFileSystem(), again.checkpoint.path).iteration == 2
+
+
+def test_what_was_stored_is_found_wherever_that_is(any_root: str, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a").write_bytes(b"a")
+    (folder / "deep" / "b").write_bytes(b"")
+    storage = Storage.open(any_root)
+    storage.copy_folder(str(folder), "run/c", source_filesystem=fs.LocalFileSystem())
+    stored = Checkpoint(storage.at("run/c"), storage.filesystem)
+    _require_arrived(folder, stored)
+    (folder / "deep" / "b").write_bytes(b"b")
+    with pytest.raises(OSError, match=r"it is not there as it was written.*/run/c/deep/b"):
+        _require_arrived(folder, stored)
+
+
+def test_a_full_disk_of_the_trials_node_is_no_failure_and_leaves_no_folder(
+    algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def full(*arguments: Any, **options: Any) -> str:
+        folder: str = make(*arguments, **options)
+        Path(folder, "algorithm_state.pkl").symlink_to("/dev/full")
+        return folder
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(temporary))
+        patched.setattr(tempfile, "mkdtemp", full)
+        assert algorithm.save().checkpoint is None
+    refusal = algorithm.why_not_stored() or ""
+    assert "on the trial's own node" in refusal
+    assert "No space left" in refusal
+    assert list(temporary.iterdir()) == []
+    assert not (stored / "run-a" / "t-0").exists()
+    again = algorithm.save()
+    assert again.checkpoint.path.endswith("checkpoint_000000")
+    assert algorithm.why_not_stored() is None
+
+
+def test_no_temporary_folder_at_all_is_no_failure(
+    algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert algorithm.save().checkpoint is None
+    assert "on the trial's own node" in (algorithm.why_not_stored() or "")
+
+
+def test_what_was_stored_leaves_no_temporary_folder(
+    algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert algorithm.save().checkpoint is not None
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_root_that_is_not_there_is_told_in_our_words(

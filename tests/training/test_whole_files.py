@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -39,41 +44,80 @@ def test_a_file_that_is_given_up_leaves_nothing(filesystem: fs.FileSystem, tmp_p
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_copy_that_fails_midway_leaves_what_was_there(
-    filesystem: fs.FileSystem, tmp_path: Path
-) -> None:
-    """As Tune copies its state, onto a disk that is full: /dev/full is one."""
+_IN_A_WITH = """
+with filesystem.open_output_stream(str(target)) as stream:
+    stream.write(b"new" * 1_000)
+"""
+_IN_A_COPY = """
+source = target.parent / "source"
+fs.copy_files(str(source), str(target.parent), destination_filesystem=filesystem)
+"""
+
+
+@pytest.mark.parametrize("writing", [_IN_A_WITH, _IN_A_COPY], ids=["with", "copy"])
+def test_writing_that_fails_leaves_what_was_there(writing: str, tmp_path: Path) -> None:
+    """On a limit to the size of files, which stops a write in its midst as a full disk does."""
     source = tmp_path / "source"
     source.mkdir()
-    (source / "state.json").write_text("new")
+    (source / "state.json").write_bytes(b"new" * 1_000)
     target = tmp_path / "state.json"
     target.write_text("before")
-    handler = filesystem.handler
-
-    class Full(type(handler)):  # type: ignore[misc]
-        def open_output_stream(self, path: str, metadata: object) -> object:
-            stream = super().open_output_stream(path, metadata)
-
-            class Stream:
-                closed = False
-
-                def write(self, content: object) -> int:
-                    raise OSError(28, "No space left on device")
-
-                def flush(self) -> None: ...
-
-                def close(self) -> None: ...
-
-            del stream
-            import pyarrow as pa
-
-            return pa.PythonFile(Stream(), mode="w")
-
-    with pytest.raises(OSError, match="No space left"):
-        fs.copy_files(str(source), str(tmp_path), destination_filesystem=fs.PyFileSystem(Full()))
-    gc.collect()
+    program = (
+        "import pathlib, resource, sys\n"
+        "from pyarrow import fs\n"
+        "from training.whole_files import whole_files\n"
+        "filesystem = whole_files(fs.LocalFileSystem())\n"
+        "target = pathlib.Path(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))\n"
+        "try:\n"
+        f"{textwrap.indent(writing, '    ')}"
+        "except OSError as error:\n"
+        "    print(error.errno, error)\n"
+        "stream = None\n"
+        "print(sorted(path.name for path in target.parent.iterdir()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(target)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.stderr == ""
+    error, left = done.stdout.splitlines()
+    assert error.startswith(f"{errno.EFBIG} ")
+    assert left == "['source', 'state.json']"
     assert target.read_text() == "before"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "state.json"]
+
+
+def test_a_disk_that_does_not_take_it_leaves_what_was_there(
+    filesystem: fs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "state.json"
+    target.write_text("before")
+    stream = filesystem.open_output_stream(str(target))
+    stream.write(b"new")
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        stream.close()
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_name_that_cannot_be_taken_leaves_what_was_there(
+    filesystem: fs.FileSystem, tmp_path: Path
+) -> None:
+    target = tmp_path / "state.json"
+    target.mkdir()
+    stream = filesystem.open_output_stream(str(target))
+    stream.write(b"new")
+    with pytest.raises(IsADirectoryError):
+        stream.close()
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_folders_are_copied_listed_and_deleted_as_on_any_filesystem(
