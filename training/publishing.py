@@ -31,12 +31,10 @@ from training.store import (
     describe_files,
     run_folder,
 )
+from training.trial_checkpoints import BEST_CHECKPOINT
 from training.whole_files import reading
 
 logger = logging.getLogger(__name__)
-
-BEST_CHECKPOINT = "best_checkpoint_"
-"""Prefix of the folder beside a trial's checkpoints that holds its best one."""
 
 
 def git_revision() -> str | None:

@@ -27,7 +27,6 @@ from training.storage import StorageError
 from training.trial_checkpoints import (
     StoredCheckpoint,
     Survey,
-    checkpoint_index,
     checkpoint_name,
     survey,
 )
@@ -176,6 +175,10 @@ class Recovery(Callback):  # type: ignore[misc]
             raise self._fails(
                 StorageError(f"storage root {self._run.storage.root!r}: {error}")
             ) from error
+        if found.last_index > trial.storage.current_checkpoint_index:
+            # Tune counts after it has deleted older ones; an error there leaves its count behind.
+            trial.storage.current_checkpoint_index = found.last_index
+            trial.invalidate_json_state()
         named = trial.checkpoint
         known = PurePosixPath(named.path).name if named else None
         if known is not None and all(known != one.name for one in found.usable):
@@ -243,10 +246,6 @@ class Recovery(Callback):  # type: ignore[misc]
         trial.run_metadata.checkpoint_manager = manager
         trial.run_metadata.last_result = dict(chosen.listed.result)
         trial.run_metadata.invalidate_cache()
-        # A folder that is left over from a copy cut short is written over; a whole one never.
-        storage.current_checkpoint_index = max(
-            storage.current_checkpoint_index, checkpoint_index(chosen.name)
-        )
         trial.invalidate_json_state()
 
     def _as_newest(self, trial: Trial, best: StoredCheckpoint) -> StoredCheckpoint:
@@ -259,6 +258,7 @@ class Recovery(Callback):  # type: ignore[misc]
             f"{folder}/{name}",
             source_filesystem=storage.filesystem,
         )
+        trial.storage.current_checkpoint_index += 1
         return StoredCheckpoint(name, best.listed)
 
     def _storage_error(self, trial: Trial, seconds: float, reason: object) -> StorageError:

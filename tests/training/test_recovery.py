@@ -166,6 +166,30 @@ def test_a_copy_that_was_cut_short_is_written_over(
     assert "goes on from checkpoint_000001, taken after iteration 4" in caplog.text
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_number_is_used_twice_where_tune_s_count_is_behind(scene: Scene, damaged: bool) -> None:
+    """Storage erred between a checkpoint's note and its count, as older ones were deleted."""
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000002", 6)
+    if damaged:
+        scene.damage("checkpoint_000002")
+    scene.trial.storage.current_checkpoint_index = 1
+    scene.begin()
+    assert scene.chosen == (("checkpoint_000001", 4) if damaged else ("checkpoint_000002", 6))
+    assert scene.trial.storage.current_checkpoint_index == 2
+
+
+def test_the_best_one_s_copy_takes_the_place_of_none(scene: Scene) -> None:
+    stored(scene, ["best_checkpoint_000002", "checkpoint_000001", "checkpoint_000002"])
+    scene.name("checkpoint_000002", 6)
+    scene.damage("checkpoint_000001")
+    scene.damage("checkpoint_000002")
+    scene.trial.storage.current_checkpoint_index = 0
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000003", 2)
+    assert scene.trial.storage.current_checkpoint_index == 3
+
+
 def test_one_that_is_named_and_was_deleted_since_is_no_harm(scene: Scene) -> None:
     stored(scene, CHECKPOINTS[1:])
     scene.name("checkpoint_000000", 1)
