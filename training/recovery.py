@@ -95,6 +95,11 @@ class Recovery(Callback):  # type: ignore[misc]
                     )
                 )
             self._unsettled = {trial.trial_id for trial in trials}
+            for trial in trials:
+                if not trial.is_finished():
+                    # One that was given up is tried again as often as any other.
+                    trial.run_metadata.num_failures = 0
+                    trial.run_metadata.invalidate_cache()
         if self._unsettled:
             for trial in list(trials):
                 if trial.trial_id in self._unsettled and not trial.is_finished():

@@ -245,6 +245,13 @@ def test_failures_before_a_stored_checkpoint_do_not_count_any_more(scene: Scene)
     assert scene.trial.num_failures == 0
 
 
+def test_a_resumed_trial_may_fail_as_often_as_a_new_one(scene: Scene) -> None:
+    """Tune goes on counting where it gave the trial up."""
+    scene.trial.run_metadata.num_failures = 6
+    scene.begin()
+    assert scene.trial.num_failures == 0
+
+
 class Outage(Callback):  # type: ignore[misc]
     """Storage is away from one iteration's end until another's; a local root is a file then."""
 
