@@ -40,6 +40,19 @@ def stored_iteration(trial: Trial) -> int:
     return int(newest.metrics.get(TRAINING_ITERATION, 0)) if newest else 0
 
 
+def has_ended(trial: Trial) -> bool:
+    """Whether nothing is left to train after a trial's newest checkpoint.
+
+    Tune's state may be a moment old, and not know yet that the trial was stopped there.
+    """
+    newest = trial.latest_checkpoint_result
+    if newest is None:
+        return False
+    last = trial.run_metadata.last_result
+    stopped = last.get(DONE) and last.get(TRAINING_ITERATION) == stored_iteration(trial)
+    return bool(stopped or trial.should_stop(newest.metrics))
+
+
 class Recovery(Callback):  # type: ignore[misc]
     """Chooses the checkpoints that trials are restored from, and sees to it that they are stored.
 
@@ -249,7 +262,8 @@ class Recovery(Callback):  # type: ignore[misc]
                 )
             )
         trial.run_metadata.checkpoint_manager = manager
-        trial.run_metadata.last_result = dict(chosen.listed.result)
+        if trial.run_metadata.last_result.get(TRAINING_ITERATION) != chosen.listed.iteration:
+            trial.run_metadata.last_result = dict(chosen.listed.result)
         trial.run_metadata.invalidate_cache()
         trial.invalidate_json_state()
 

@@ -22,7 +22,7 @@ from training.progress import read_progress
 from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback
 from training.recipe import Recipe
-from training.recovery import Recovery, stored_iteration
+from training.recovery import Recovery, has_ended, stored_iteration
 from training.run import Run, RunError
 from training.storage import Storage, StorageError
 from training.store import PolicyStore
@@ -250,6 +250,32 @@ def test_a_resumed_trial_may_fail_as_often_as_a_new_one(scene: Scene) -> None:
     scene.trial.run_metadata.num_failures = 6
     scene.begin()
     assert scene.trial.num_failures == 0
+
+
+@pytest.mark.parametrize(
+    ("criterion", "last", "ended"),
+    [
+        ({"training_iteration": 6}, {}, True),
+        ({"training_iteration": 7}, {"training_iteration": 6}, False),
+        ({"training_iteration": 7}, {"training_iteration": 6, "done": True}, True),
+        ({"training_iteration": 9}, {"training_iteration": 8, "done": True}, False),
+    ],
+    ids=["the last iteration", "an earlier one", "given up here", "given up later"],
+)
+def test_whether_a_trial_has_ended_is_told_by_its_newest_checkpoint(
+    scene: Scene, criterion: dict[str, int], last: dict[str, Any], ended: bool
+) -> None:
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000001", 4)
+    scene.trial.stopping_criterion = criterion
+    scene.trial.run_metadata.last_result = last
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000002", 6)
+    assert has_ended(scene.trial) == ended
+
+
+def test_a_trial_without_a_checkpoint_has_not_ended(scene: Scene) -> None:
+    assert not has_ended(scene.trial)
 
 
 class Outage(Callback):  # type: ignore[misc]
