@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from pyarrow import fs
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import StorageContext
@@ -26,6 +28,7 @@ from training.recovery import Recovery, has_ended, stored_iteration
 from training.run import Run, RunError
 from training.storage import Storage, StorageError
 from training.store import PolicyStore
+from training.trainable import _BRIEFLY_S
 from training.trial_table import TrialTables
 from training.tuning import tune_trials
 from training.whole_checkpoint import seal
@@ -339,6 +342,75 @@ def test_a_trial_trains_on_while_storage_is_away_and_is_stored_afterwards(
     assert [row.iteration for row in table] == [1, 2, 3, 4]
     published = PolicyStore(run.storage).listing().policies
     assert [manifest.iteration for manifest in published] == [4, 3]
+
+
+class AtTheEnd(Outage):
+    """Storage is away at a trial's last checkpoint, until Tune has gone on for a while."""
+
+    def __init__(self, root: Path, begins: int) -> None:
+        super().__init__(root, begins, None)
+        self._root_is_away_until: float | None = None
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        super().on_trial_result(iteration, trials, trial, result)
+        if result["training_iteration"] == self._begins:
+            # Longer than a trial waits that has more to train.
+            self._root_is_away_until = time.monotonic() + 2 * _BRIEFLY_S
+
+    def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
+        until = self._root_is_away_until
+        if until is not None and time.monotonic() > until:
+            self._root_is_away_until = None
+            self.end()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_last_checkpoint_is_waited_for_and_nothing_else_is_held_up_by_that(
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tuning, "Recovery", functools.partial(Recovery, patience_s=120.0))
+    monkeypatch.setattr("training.recovery._LONG_SAVE_S", 0.5)
+    root = tmp_path / "root"
+    run = Run(Storage.open(str(root)), "run-a")
+    with caplog.at_level(logging.WARNING):
+        train(run, dataclasses.replace(tiny_recipe, max_iters=2), AtTheEnd(root, begins=2))
+    assert "its last checkpoint is not stored yet" in caplog.text
+    assert "its checkpoints are stored again" in caplog.text
+    published = PolicyStore(run.storage).listing().policies
+    assert [manifest.iteration for manifest in published] == [2, 1]
+
+
+@ray.remote
+class Gone:
+    """A trial's process."""
+
+    def why_not_stored(self) -> str:
+        return "away"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("done", [False, True])
+def test_a_process_that_is_lost_after_storage_refused_raises_no_error_of_ray_s(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, done: bool
+) -> None:
+    scene = Scene(str(tmp_path / "root"), tmp_path / "scratch")
+    scene.trial.run_metadata.last_result = {"training_iteration": 6, "done": done}
+    actor = Gone.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    ray.kill(actor)
+    scene.trial.temporary_state.ray_actor = actor
+    recovery = Recovery(scene.run, resume=False, observers=[])
+    if done:
+        with pytest.raises(StorageError, match="its process does not answer"):
+            recovery.on_trial_save(0, [scene.trial], scene.trial)
+        assert recovery.failure is not None
+    else:
+        recovery.on_trial_save(0, [scene.trial], scene.trial)
+        assert "its process does not answer" in caplog.text
 
 
 @pytest.mark.usefixtures("ray_cluster")
