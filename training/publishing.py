@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,12 +31,10 @@ from training.store import (
     describe_files,
     run_folder,
 )
+from training.trial_checkpoints import BEST_CHECKPOINT, survey
 from training.whole_files import reading
 
 logger = logging.getLogger(__name__)
-
-BEST_CHECKPOINT = "best_checkpoint_"
-"""Prefix of the folder beside a trial's checkpoints that holds its best one."""
 
 
 def git_revision() -> str | None:
@@ -136,6 +134,37 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             )
             del self._unpublished[trial]
 
+    def catch_up(self, trials: Collection[str]) -> None:
+        """Publish what a run that was killed had stored of these trials and not published.
+
+        It may have been trying to, and known of the trial's end already. Raises OSError when
+        storage goes on to refuse it.
+        """
+        listing = patiently(lambda: self._store.listing(run=self._run), "listing the policies")
+        for trial in trials:
+            own = {m.version: m for m in listing.policies if m.trial == trial}
+            newest = max(own.values(), key=lambda manifest: manifest.iteration, default=None)
+            iteration = newest.iteration if newest else 0
+            known = self._published.get(trial)
+            known_iteration = own[known.version].iteration if known and known.version in own else 0
+            if newest and known_iteration < iteration:
+                self._published[trial] = PolicyRef(run=self._run, version=newest.version)
+            patiently(
+                lambda trial=trial, iteration=iteration: self._publish_newer(trial, iteration),  # type: ignore[misc]
+                f"publishing the newest checkpoint of trial {trial}",
+            )
+
+    def _publish_newer(self, trial: str, iteration: int) -> None:
+        """Publish a trial's newest whole checkpoint, if it was taken after that iteration."""
+        folder = f"{run_folder(self._run)}/{trial}"
+        usable = survey(self._storage, folder).usable
+        if not usable or usable[0].listed.iteration <= iteration:
+            return
+        path = self._storage.at(f"{folder}/{usable[0].name}")
+        checkpoint = Checkpoint(path, self._storage.filesystem)
+        self._publish_and_keep(trial, _Unpublished(usable[0].listed.result, checkpoint, 0, 0.0))
+        self._prune()
+
     def promote(self, trial: str) -> PolicyRef | None:
         """Make a trial's newest policy the latest of the store; None where it has none."""
         ref = self._published.get(trial)
@@ -215,11 +244,12 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         storage = self._storage
         folder = f"{run_folder(self._run)}/{trial}"
         kept = f"{BEST_CHECKPOINT}{result['training_iteration']:06d}"
-        storage.copy_folder(
-            checkpoint.path,
-            f"{folder}/{kept}",
-            source_filesystem=reading(checkpoint.filesystem or fs.LocalFileSystem()),
-        )
+        if checkpoint.path != storage.at(f"{folder}/{kept}"):
+            storage.copy_folder(
+                checkpoint.path,
+                f"{folder}/{kept}",
+                source_filesystem=reading(checkpoint.filesystem or fs.LocalFileSystem()),
+            )
         self._best[trial] = mean_return
         for name in storage.folders(folder):
             if name.startswith(BEST_CHECKPOINT) and name != kept:

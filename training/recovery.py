@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train._internal.checkpoint_manager import _CheckpointManager
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Callback, Checkpoint
@@ -27,18 +28,35 @@ from training.storage import StorageError
 from training.trial_checkpoints import (
     StoredCheckpoint,
     Survey,
-    checkpoint_index,
     checkpoint_name,
     survey,
 )
 
 logger = logging.getLogger(__name__)
 
+_LONG_SAVE_S = 30.0
+"""After so long it is said that a last checkpoint is waited for."""
+_ANSWER_S = 10.0
+"""How long a trial's process may take to say why it stored nothing."""
+
 
 def stored_iteration(trial: Trial) -> int:
     """The iteration after which a trial's newest checkpoint was taken; 0 where it has none."""
     newest = trial.latest_checkpoint_result
     return int(newest.metrics.get(TRAINING_ITERATION, 0)) if newest else 0
+
+
+def has_ended(trial: Trial) -> bool:
+    """Whether nothing is left to train after a trial's newest checkpoint.
+
+    Tune's state may be a moment old, and not know yet that the trial was stopped there.
+    """
+    newest = trial.latest_checkpoint_result
+    if newest is None:
+        return False
+    last = trial.run_metadata.last_result
+    stopped = last.get(DONE) and last.get(TRAINING_ITERATION) == stored_iteration(trial)
+    return bool(stopped or trial.should_stop(newest.metrics))
 
 
 class Recovery(Callback):  # type: ignore[misc]
@@ -73,6 +91,7 @@ class Recovery(Callback):  # type: ignore[misc]
         self._taken_up = False
         self._unsettled: set[str] = set()
         self._refused_since: dict[str, float] = {}
+        self._last_saves: dict[str, float] = {}
 
     def get_state(self) -> dict[str, Any]:
         """Something, so that :meth:`set_state` tells whether Tune took the run up."""
@@ -96,6 +115,11 @@ class Recovery(Callback):  # type: ignore[misc]
                     )
                 )
             self._unsettled = {trial.trial_id for trial in trials}
+            for trial in trials:
+                if not trial.is_finished():
+                    # One that was given up is tried again as often as any other.
+                    trial.run_metadata.num_failures = 0
+                    trial.run_metadata.invalidate_cache()
         if self._unsettled:
             for trial in list(trials):
                 if trial.trial_id in self._unsettled and not trial.is_finished():
@@ -106,36 +130,64 @@ class Recovery(Callback):  # type: ignore[misc]
         """A process of it was lost; it is about to be restored."""
         del iteration, trials
         self._unsettled.add(trial.trial_id)
+        self._last_saves.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """It is given up: no checkpoint of it is waited for."""
+        del iteration, trials
+        self._last_saves.pop(trial.trial_id, None)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         """Have a checkpoint taken now, where the last one could not be stored."""
         del iteration, trials
-        if trial.trial_id in self._refused_since:
+        since = self._refused_since.get(trial.trial_id)
+        if since is not None:
             result[SHOULD_CHECKPOINT] = True
+        if result.get(DONE):
+            # It does not train on, and its own process waits: here that would hold up the others.
+            now = time.monotonic()
+            self._last_saves[trial.trial_id] = now
+            left_s = self._patience_s - (now - (since or now))
+            trial.temporary_state.ray_actor.be_patient.remote(max(0.0, left_s))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Say which last checkpoints are waited for."""
+        del iteration, trials
+        for trial, since in self._last_saves.items():
+            if trial not in self._refused_since and time.monotonic() - since > _LONG_SAVE_S:
+                self._refused_since[trial] = since
+                logger.warning(
+                    "trial %s: its last checkpoint is not stored yet, after %.0f s; it is tried "
+                    "for up to %.0f s",
+                    trial,
+                    time.monotonic() - since,
+                    self._patience_s,
+                )
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """See whether the checkpoint has come to storage."""
-        del iteration
+        del iteration, trials
+        last_save = self._last_saves.pop(trial.trial_id, None)
         if stored_iteration(trial) == trial.last_result[TRAINING_ITERATION]:
             # Failures count from one checkpoint to the next: a long run may lose many nodes.
             trial.run_metadata.num_failures = 0
             if self._refused_since.pop(trial.trial_id, None) is not None:
                 logger.warning("trial %s: its checkpoints are stored again", trial.trial_id)
             return
-        reason = ray.get(trial.temporary_state.ray_actor.why_not_stored.remote())
+        reason: str | None
+        try:
+            reason = ray.get(
+                trial.temporary_state.ray_actor.why_not_stored.remote(), timeout=_ANSWER_S
+            )
+        except RayError as error:
+            reason = f"its process does not answer ({type(error).__name__})"
         if reason is None:
             return  # stored, but Tune could not delete an older one, and said so
-        since = self._refused_since.setdefault(trial.trial_id, time.monotonic())
-        if trial.last_result.get(DONE):
-            logger.warning(
-                "trial %s: its last checkpoint cannot be stored yet: %s", trial.trial_id, reason
-            )
-            self._insist(trial, trials, since)
-            return
+        since = self._refused_since.setdefault(trial.trial_id, last_save or time.monotonic())
         refused_s = time.monotonic() - since
-        if refused_s > self._patience_s:
+        if refused_s > self._patience_s or trial.last_result.get(DONE):
             raise self._fails(self._storage_error(trial, refused_s, reason))
         logger.warning(
             "trial %s: its checkpoint cannot be stored, for %.0f s now: %s; it trains on and tries "
@@ -144,24 +196,6 @@ class Recovery(Callback):  # type: ignore[misc]
             refused_s,
             reason,
         )
-
-    def _insist(self, trial: Trial, trials: list[Trial], since: float) -> None:
-        """Store a trial's last checkpoint: it does not train on."""
-
-        def save() -> None:
-            actor = trial.temporary_state.ray_actor
-            if ray.get(actor.save.remote()).checkpoint is None:
-                raise OSError(ray.get(actor.why_not_stored.remote()))
-
-        left_s = self._patience_s - (time.monotonic() - since)
-        try:
-            patiently(save, f"storing the last checkpoint of trial {trial.trial_id}", for_s=left_s)
-        except OSError as error:
-            raise self._fails(
-                self._storage_error(trial, time.monotonic() - since, error)
-            ) from error
-        del self._refused_since[trial.trial_id]
-        self._settle(trial, trials)
 
     def _settle(self, trial: Trial, trials: list[Trial]) -> None:
         """Let a trial go on from its newest whole checkpoint."""
@@ -176,6 +210,10 @@ class Recovery(Callback):  # type: ignore[misc]
             raise self._fails(
                 StorageError(f"storage root {self._run.storage.root!r}: {error}")
             ) from error
+        if found.last_index > trial.storage.current_checkpoint_index:
+            # Tune counts after it has deleted older ones; an error there leaves its count behind.
+            trial.storage.current_checkpoint_index = found.last_index
+            trial.invalidate_json_state()
         named = trial.checkpoint
         known = PurePosixPath(named.path).name if named else None
         if known is not None and all(known != one.name for one in found.usable):
@@ -241,12 +279,9 @@ class Recovery(Callback):  # type: ignore[misc]
                 )
             )
         trial.run_metadata.checkpoint_manager = manager
-        trial.run_metadata.last_result = dict(chosen.listed.result)
+        if trial.run_metadata.last_result.get(TRAINING_ITERATION) != chosen.listed.iteration:
+            trial.run_metadata.last_result = dict(chosen.listed.result)
         trial.run_metadata.invalidate_cache()
-        # A folder that is left over from a copy cut short is written over; a whole one never.
-        storage.current_checkpoint_index = max(
-            storage.current_checkpoint_index, checkpoint_index(chosen.name)
-        )
         trial.invalidate_json_state()
 
     def _as_newest(self, trial: Trial, best: StoredCheckpoint) -> StoredCheckpoint:
@@ -259,6 +294,7 @@ class Recovery(Callback):  # type: ignore[misc]
             f"{folder}/{name}",
             source_filesystem=storage.filesystem,
         )
+        trial.storage.current_checkpoint_index += 1
         return StoredCheckpoint(name, best.listed)
 
     def _storage_error(self, trial: Trial, seconds: float, reason: object) -> StorageError:

@@ -175,6 +175,8 @@ def _train(
     report.finish()
     tables.finish()
     publishing.finish()
+    if resume:
+        publishing.catch_up(outcome.hyperparameters)
     _conclude(run, outcome, report.rows, publishing)
     return None
 

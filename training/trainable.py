@@ -20,13 +20,18 @@ from training.retrying import patiently
 from training.whole_checkpoint import seal, verify
 
 _BRIEFLY_S = 4.0
-"""How long a trial waits for storage before it trains on."""
+"""How long a trial that has more to train waits for storage before it does."""
 
 
 class DrivingPPO(PPO):  # type: ignore[misc]
     """RLlib's PPO; see the module's docstring for what is added."""
 
     _refusal: str | None = None
+    _patience_s: float | None = None
+
+    def be_patient(self, seconds: float) -> None:
+        """Wait for storage for so long from now on: no training is held up by that."""
+        self._patience_s = seconds
 
     def why_not_stored(self) -> str | None:
         """Why the checkpoint taken last is not in storage; None where it is."""
@@ -79,10 +84,11 @@ class DrivingPPO(PPO):  # type: ignore[misc]
             _require_arrived(Path(checkpoint_dir), stored.checkpoint)
             return stored
 
+        patience_s = _BRIEFLY_S if self._patience_s is None else self._patience_s
         try:
             # Tune has a RuntimeError for a root that is not there any more.
             stored = patiently(
-                store, "storing a checkpoint", for_s=_BRIEFLY_S, errors=(OSError, RuntimeError)
+                store, "storing a checkpoint", for_s=patience_s, errors=(OSError, RuntimeError)
             )
         except (OSError, RuntimeError) as error:
             self._storage.current_checkpoint_index = index

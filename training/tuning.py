@@ -20,7 +20,7 @@ from ray.tune.tune_config import ResumeConfig
 from training.ppo import build_config
 from training.preemption import PreemptedError, Preemption
 from training.recipe import Recipe
-from training.recovery import Recovery
+from training.recovery import Recovery, has_ended
 from training.resources import Resources
 from training.run import Run
 from training.store import RUNS
@@ -95,6 +95,28 @@ class _KeepScheduler(Callback):  # type: ignore[misc]
         vars(self._scheduler).update(state["scheduler"])
 
 
+class _EndingTheEnded:
+    """A scheduler that ends trials which have nothing left to train, before they are restored.
+
+    Tune looks at results alone: it would train one more iteration to get one.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        for trial in list(tune_controller.get_trials()):
+            if trial.status == Trial.PENDING and has_ended(trial):
+                tune_controller.stop_trial(trial)
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)  # type: ignore[misc]
+        return chosen
+
+
+class _InTurn(_EndingTheEnded, FIFOScheduler):  # type: ignore[misc]
+    """Trials in their order, each to its end."""
+
+
+class _Halving(_EndingTheEnded, ASHAScheduler):  # type: ignore[misc]
+    """Asynchronous successive halving."""
+
+
 def tune_trials(
     run: Run,
     recipe: Recipe,
@@ -116,9 +138,9 @@ def tune_trials(
     """
     searching = trials > 1
     config = build_config(recipe, resources, seed=seed, searching=searching)
-    scheduler: TrialScheduler = FIFOScheduler()
+    scheduler: TrialScheduler = _InTurn()
     if searching:
-        scheduler = ASHAScheduler(
+        scheduler = _Halving(
             time_attr="training_iteration",
             max_t=recipe.max_iters,
             grace_period=min(recipe.asha.grace_period, recipe.max_iters),

@@ -26,6 +26,10 @@ class BrokenCheckpointError(Exception):
     """A checkpoint that must not be restored; the message says why."""
 
 
+class CutShortError(BrokenCheckpointError):
+    """A checkpoint without a list: it was never whole where it lies."""
+
+
 class ListedFile(pydantic.BaseModel, frozen=True, extra="forbid"):
     """One file of a checkpoint, as it must be found."""
 
@@ -66,7 +70,8 @@ def read_list(filesystem: fs.FileSystem, folder: str) -> CheckpointList:
     """Read a checkpoint's list, and nothing else of it.
 
     Raises:
-        BrokenCheckpointError: There is none, or it is damaged.
+        CutShortError: There is none.
+        BrokenCheckpointError: It is damaged.
         OSError: Storage is away.
     """
     try:
@@ -75,7 +80,7 @@ def read_list(filesystem: fs.FileSystem, folder: str) -> CheckpointList:
         if document["sha256"] != _digest_of(listed.model_dump()):
             raise ValueError("its digest differs")  # noqa: TRY301
     except FileNotFoundError as error:
-        raise BrokenCheckpointError(f"it has no {LIST_FILE}, so it was cut short") from error
+        raise CutShortError(f"it has no {LIST_FILE}, so it was cut short") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenCheckpointError(f"its {LIST_FILE} is damaged") from error
     return listed

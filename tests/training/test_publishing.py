@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import pickle
+import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyarrow import fs
 from ray.tune import Checkpoint
 
 from tests.conftest import exists
@@ -20,6 +24,7 @@ from training.recipe import Recipe
 from training.resources import Resources
 from training.storage import Storage
 from training.store import PolicyStore
+from training.whole_checkpoint import seal
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +197,49 @@ def test_a_resumed_run_knows_its_best_and_newest(
     folders = PolicyStore.open(any_root).storage.folders("runs/run-a/t-0")
     assert folders == ["best_checkpoint_000010"]
     assert resumed.promote("t-0") is not None
+
+
+def stored(checkpoint: Checkpoint, root: str, name: str, iteration: int) -> None:
+    """A whole checkpoint beside others of the trial."""
+    storage = Storage.open(root)
+    folder = f"runs/run-a/t-0/{name}"
+    storage.copy_folder(checkpoint.path, folder, source_filesystem=fs.LocalFileSystem())
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(checkpoint.path, scratch, dirs_exist_ok=True)
+        seal(Path(scratch), iteration, trial(iteration=iteration).last_result)
+        storage.write(f"{folder}/files.json", (Path(scratch) / "files.json").read_bytes())
+
+
+def test_what_a_killed_run_did_not_come_to_publish_is_published(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    publish(callback, checkpoint, iteration=10)
+    stored(checkpoint, any_root, "checkpoint_000000", 10)
+    callback.catch_up(["t-0", "never-stored"])
+    assert iterations(any_root) == [10]
+    stored(checkpoint, any_root, "checkpoint_000001", 20)
+    PolicyStore.open(any_root).storage.write(
+        "runs/run-a/t-0/checkpoint_000002/rllib_checkpoint.json", b"half"
+    )
+    callback.catch_up(["t-0", "never-stored"])
+    assert iterations(any_root) == [10, 20]
+    ref = callback.promote("t-0")
+    assert ref is not None
+    assert ref.version.startswith("run-a-000020-")
+
+
+def test_what_was_published_after_the_state_was_noted_is_promoted(
+    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+) -> None:
+    publish(callback, checkpoint, iteration=10)
+    state = pickle.loads(pickle.dumps(callback.get_state()))
+    publish(callback, checkpoint, iteration=20)
+    resumed = PublishingCallback(Storage.open(any_root), "run-a", "published")
+    resumed.set_state(state)
+    resumed.catch_up(["t-0"])
+    ref = resumed.promote("t-0")
+    assert ref is not None
+    assert ref.version.startswith("run-a-000020-")
 
 
 def iterations(root: str) -> list[int]:

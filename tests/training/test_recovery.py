@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from pyarrow import fs
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import StorageContext
@@ -22,10 +24,11 @@ from training.progress import read_progress
 from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback
 from training.recipe import Recipe
-from training.recovery import Recovery, stored_iteration
+from training.recovery import Recovery, has_ended, stored_iteration
 from training.run import Run, RunError
 from training.storage import Storage, StorageError
 from training.store import PolicyStore
+from training.trainable import _BRIEFLY_S
 from training.trial_table import TrialTables
 from training.tuning import tune_trials
 from training.whole_checkpoint import seal
@@ -166,6 +169,30 @@ def test_a_copy_that_was_cut_short_is_written_over(
     assert "goes on from checkpoint_000001, taken after iteration 4" in caplog.text
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_number_is_used_twice_where_tune_s_count_is_behind(scene: Scene, damaged: bool) -> None:
+    """Storage erred between a checkpoint's note and its count, as older ones were deleted."""
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000002", 6)
+    if damaged:
+        scene.damage("checkpoint_000002")
+    scene.trial.storage.current_checkpoint_index = 1
+    scene.begin()
+    assert scene.chosen == (("checkpoint_000001", 4) if damaged else ("checkpoint_000002", 6))
+    assert scene.trial.storage.current_checkpoint_index == 2
+
+
+def test_the_best_one_s_copy_takes_the_place_of_none(scene: Scene) -> None:
+    stored(scene, ["best_checkpoint_000002", "checkpoint_000001", "checkpoint_000002"])
+    scene.name("checkpoint_000002", 6)
+    scene.damage("checkpoint_000001")
+    scene.damage("checkpoint_000002")
+    scene.trial.storage.current_checkpoint_index = 0
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000003", 2)
+    assert scene.trial.storage.current_checkpoint_index == 3
+
+
 def test_one_that_is_named_and_was_deleted_since_is_no_harm(scene: Scene) -> None:
     stored(scene, CHECKPOINTS[1:])
     scene.name("checkpoint_000000", 1)
@@ -219,6 +246,39 @@ def test_failures_before_a_stored_checkpoint_do_not_count_any_more(scene: Scene)
     recovery = Recovery(scene.run, resume=False, observers=[])
     recovery.on_trial_save(0, [scene.trial], scene.trial)
     assert scene.trial.num_failures == 0
+
+
+def test_a_resumed_trial_may_fail_as_often_as_a_new_one(scene: Scene) -> None:
+    """Tune goes on counting where it gave the trial up."""
+    scene.trial.run_metadata.num_failures = 6
+    scene.begin()
+    assert scene.trial.num_failures == 0
+
+
+@pytest.mark.parametrize(
+    ("criterion", "last", "ended"),
+    [
+        ({"training_iteration": 6}, {}, True),
+        ({"training_iteration": 7}, {"training_iteration": 6}, False),
+        ({"training_iteration": 7}, {"training_iteration": 6, "done": True}, True),
+        ({"training_iteration": 9}, {"training_iteration": 8, "done": True}, False),
+    ],
+    ids=["the last iteration", "an earlier one", "given up here", "given up later"],
+)
+def test_whether_a_trial_has_ended_is_told_by_its_newest_checkpoint(
+    scene: Scene, criterion: dict[str, int], last: dict[str, Any], ended: bool
+) -> None:
+    stored(scene, CHECKPOINTS)
+    scene.name("checkpoint_000001", 4)
+    scene.trial.stopping_criterion = criterion
+    scene.trial.run_metadata.last_result = last
+    scene.begin()
+    assert scene.chosen == ("checkpoint_000002", 6)
+    assert has_ended(scene.trial) == ended
+
+
+def test_a_trial_without_a_checkpoint_has_not_ended(scene: Scene) -> None:
+    assert not has_ended(scene.trial)
 
 
 class Outage(Callback):  # type: ignore[misc]
@@ -282,6 +342,75 @@ def test_a_trial_trains_on_while_storage_is_away_and_is_stored_afterwards(
     assert [row.iteration for row in table] == [1, 2, 3, 4]
     published = PolicyStore(run.storage).listing().policies
     assert [manifest.iteration for manifest in published] == [4, 3]
+
+
+class AtTheEnd(Outage):
+    """Storage is away at a trial's last checkpoint, until Tune has gone on for a while."""
+
+    def __init__(self, root: Path, begins: int) -> None:
+        super().__init__(root, begins, None)
+        self._root_is_away_until: float | None = None
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        super().on_trial_result(iteration, trials, trial, result)
+        if result["training_iteration"] == self._begins:
+            # Longer than a trial waits that has more to train.
+            self._root_is_away_until = time.monotonic() + 2 * _BRIEFLY_S
+
+    def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
+        until = self._root_is_away_until
+        if until is not None and time.monotonic() > until:
+            self._root_is_away_until = None
+            self.end()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_last_checkpoint_is_waited_for_and_nothing_else_is_held_up_by_that(
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tuning, "Recovery", functools.partial(Recovery, patience_s=120.0))
+    monkeypatch.setattr("training.recovery._LONG_SAVE_S", 0.5)
+    root = tmp_path / "root"
+    run = Run(Storage.open(str(root)), "run-a")
+    with caplog.at_level(logging.WARNING):
+        train(run, dataclasses.replace(tiny_recipe, max_iters=2), AtTheEnd(root, begins=2))
+    assert "its last checkpoint is not stored yet" in caplog.text
+    assert "its checkpoints are stored again" in caplog.text
+    published = PolicyStore(run.storage).listing().policies
+    assert [manifest.iteration for manifest in published] == [2, 1]
+
+
+@ray.remote
+class Gone:
+    """A trial's process."""
+
+    def why_not_stored(self) -> str:
+        return "away"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("done", [False, True])
+def test_a_process_that_is_lost_after_storage_refused_raises_no_error_of_ray_s(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, done: bool
+) -> None:
+    scene = Scene(str(tmp_path / "root"), tmp_path / "scratch")
+    scene.trial.run_metadata.last_result = {"training_iteration": 6, "done": done}
+    actor = Gone.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    ray.kill(actor)
+    scene.trial.temporary_state.ray_actor = actor
+    recovery = Recovery(scene.run, resume=False, observers=[])
+    if done:
+        with pytest.raises(StorageError, match="its process does not answer"):
+            recovery.on_trial_save(0, [scene.trial], scene.trial)
+        assert recovery.failure is not None
+    else:
+        recovery.on_trial_save(0, [scene.trial], scene.trial)
+        assert "its process does not answer" in caplog.text
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -207,6 +207,28 @@ def test_what_was_stored_leaves_no_temporary_folder(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_last_one_is_waited_for(
+    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainable._BRIEFLY_S", 0.0)
+    persist = StorageContext.persist_current_checkpoint
+    refusals = iter([OSError("away"), OSError("away")])
+
+    def refuse_twice(context: StorageContext, checkpoint: Checkpoint) -> Any:
+        for refusal in refusals:
+            raise refusal
+        return persist(context, checkpoint)
+
+    monkeypatch.setattr(StorageContext, "persist_current_checkpoint", refuse_twice)
+    assert algorithm.save().checkpoint is None
+    algorithm.be_patient(600.0)
+    try:
+        assert algorithm.save().checkpoint.path.endswith("checkpoint_000000")
+    finally:
+        algorithm._patience_s = None
+    assert algorithm.why_not_stored() is None
+
+
 def test_a_root_that_is_not_there_is_told_in_our_words(
     algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
