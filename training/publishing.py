@@ -60,8 +60,10 @@ class _Unpublished:
 
     result: Mapping[str, Any]
     checkpoint: Checkpoint
-    attempts: int
-    next_at: float
+    attempts: int = 0
+    next_at: float = 0.0
+    done: int = 0
+    """Steps that need not be taken again: a policy is published, and the latest, once."""
 
 
 class PublishingCallback(Callback):  # type: ignore[misc]
@@ -114,7 +116,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         """Publish; a failure is reported, and training goes on."""
         del iteration, trials
         self._unpublished.pop(trial.trial_id, None)
-        self._try(trial.trial_id, _Unpublished(dict(trial.last_result), checkpoint, 0, 0.0))
+        self._try(trial.trial_id, _Unpublished(dict(trial.last_result), checkpoint))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         """Try again what storage has refused."""
@@ -162,7 +164,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             return
         path = self._storage.at(f"{folder}/{usable[0].name}")
         checkpoint = Checkpoint(path, self._storage.filesystem)
-        self._publish_and_keep(trial, _Unpublished(usable[0].listed.result, checkpoint, 0, 0.0))
+        self._publish_and_keep(trial, _Unpublished(usable[0].listed.result, checkpoint))
         self._prune()
 
     def promote(self, trial: str) -> PolicyRef | None:
@@ -191,11 +193,12 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             self._prune()
 
     def _publish_and_keep(self, trial: str, unpublished: _Unpublished) -> None:
-        for step in (self._publish, self._keep_if_best):
+        for step in (self._publish, self._keep_if_best)[unpublished.done :]:
             try:
                 step(trial, unpublished.result, unpublished.checkpoint)
             except (ValueError, NotACheckpointError, BrokenPolicyError):
                 logger.exception("the checkpoint of trial %s cannot be published", trial)
+            unpublished.done += 1
 
     def _publish(self, trial: str, result: Mapping[str, Any], checkpoint: Checkpoint) -> None:
         readable = Checkpoint(checkpoint.path, reading(checkpoint.filesystem))

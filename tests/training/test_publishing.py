@@ -153,6 +153,31 @@ def test_what_storage_has_refused_is_published_later(
     assert callback.promote("t-0") is not None
 
 
+def test_a_best_checkpoint_that_is_kept_later_publishes_nothing_again(
+    callback: PublishingCallback,
+    any_root: str,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "pause_before", lambda attempt: 0.0)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(Storage, "copy_folder", refuse)
+        publish(callback, checkpoint, name="t-0", iteration=10)
+    store = PolicyStore.open(any_root)
+    (first,) = store.listing().policies
+    publish(callback, checkpoint, name="t-1", iteration=20)
+    callback.on_step_end(0, [])
+    assert store.storage.folders("runs/run-a/t-0") == ["best_checkpoint_000010"]
+    latest = store.latest_ref()
+    assert latest is not None
+    assert latest.version.startswith("run-a-000020-")
+    assert PolicyStore.open(any_root).listing().policies[-1] == first
+
+
 def test_a_network_that_has_diverged_is_not_published(
     callback: PublishingCallback,
     any_root: str,
