@@ -27,7 +27,7 @@ serve: $(READY)
 
 test: $(READY)
 	@$(MAKE) --silent chromium 2>/dev/null || echo "without chromium the page is not tested in a browser"
-	@echo "running the tests (about ten minutes on two cores)"
+	@echo "running the tests (some fifteen minutes on two cores)"
 	@$(RUN) -m pytest $(ARGS)
 
 # The browser that the page is tested in, as Debian packages it.
