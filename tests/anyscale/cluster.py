@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,19 +17,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.running import free_port
 from tests.anyscale import t4
 
 COMMANDS = Path(sys.executable).parent
 # Of who runs the tests: an account, storage, a cluster.
 _NOT_THERE = ("ANYSCALE_", "AWS_", "CARRACING_", "RAY_")
 _NODE = ("--block", "--disable-usage-stats", "--node-ip-address", "127.0.0.1")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(

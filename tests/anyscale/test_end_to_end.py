@@ -19,7 +19,8 @@ import pytest
 from pyarrow import fs
 
 from app.client import Client
-from tests.anyscale.cluster import Cluster, free_port, start_cluster, wait_for
+from benchmarks.running import free_port
+from tests.anyscale.cluster import Cluster, start_cluster, wait_for
 from tests.anyscale.conftest import BUCKET, REVISION, Anyscale, Job
 from training.storage import Storage
 from training.store import PolicyStore

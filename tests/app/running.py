@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from benchmarks.running import free_port
 from tests.app.conftest import NPY, npy, pictures
 from tests.conftest import build_actor, build_manifest
 from training.policy import weights_to_bytes
@@ -99,13 +99,6 @@ def memory_of(service: Running) -> int:
         except OSError:
             continue
     return total
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

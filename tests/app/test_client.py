@@ -20,6 +20,7 @@ from app.client_errors import ServiceError
 from app.client_retries import ATTEMPTS
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
+from benchmarks.running import free_port
 from tests.app.conftest import FakeRenderer, pictures
 from tests.app.live import listen
 from tests.conftest import PublishPolicy
@@ -216,13 +217,6 @@ def test_what_a_proxy_says_of_a_process_that_died_is_asked_again(
     with Client(script.url) as client:
         assert client.policy() == POLICY
     assert waits == [0.1, 0.2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_service_that_starts_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.ending import _end_server, let_haproxy_end
 from app.proxy import NoHAProxyError, find_haproxy
+from benchmarks.running import free_port
 
 HOST = "127.0.0.1"
 
@@ -55,13 +56,6 @@ def haproxy(folder: Path, binary: str) -> Iterator[tuple[subprocess.Popen[bytes]
             yield process, port
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_open(port: int) -> bool:
