@@ -83,6 +83,11 @@ def build_policy(actor: Actor | None = None, **fields: Any) -> Policy:
     return Policy.from_published(PublishedPolicy(build_manifest(weights, **fields), weights))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes are begun first, so that the others fill up the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def exists(storage: Storage, relative: str) -> bool:
     """Whether a file or folder is there."""
     found = storage.filesystem.get_file_info(storage.at(relative)).type

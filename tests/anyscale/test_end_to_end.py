@@ -25,6 +25,8 @@ from tests.anyscale.conftest import BUCKET, REVISION, Anyscale, Job
 from training.storage import Storage
 from training.store import PolicyStore
 
+pytestmark = pytest.mark.long
+
 SMALLER = (
     "--skip-asha --max-iters 3 --finetune-at 2 --checkpoint-every 1 "
     "--num-env-runners 2 --train-batch-size-per-learner 256 --minibatch-size 64 --num-epochs 1"

@@ -26,6 +26,8 @@ from tests.app.running import BODY, Running, memory_of, publish, run_service
 from tests.app.test_render_server import table
 from training.store import PolicyRef, progress_file
 
+pytestmark = pytest.mark.long
+
 TOKEN = "correct-horse-battery"
 FRIEND = "https://friend.example"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}

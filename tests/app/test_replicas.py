@@ -16,9 +16,10 @@ from app.proxy import NoHAProxyError, find_haproxy
 from benchmarks.processes import usage
 from tests.app.running import BODY, Running, run_service
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="looks at processes as Linux has them"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux has them"),
+]
 
 
 @pytest.fixture(scope="module")

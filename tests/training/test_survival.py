@@ -21,6 +21,8 @@ from training.progress import read_progress
 from training.store import PolicyStore
 from training.trial_table import TrialTable
 
+pytestmark = pytest.mark.long
+
 _WAIT_S = 300.0
 
 

@@ -20,7 +20,7 @@ from training.run import Run
 from training.storage import Storage
 from training.tuning import Outcome, TrialsFailedError, _KeepScheduler, tune_trials
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_cluster")]
 
 
 class Stopwatch(Callback):  # type: ignore[misc]
