@@ -7,6 +7,8 @@ import io
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -21,6 +23,7 @@ from app.bundled import Source
 from app.films import FilmOrder
 from app.metrics import Metric
 from app.policy_watcher import PolicyWatcher
+from app.proxy import NoHAProxyError, find_haproxy
 from app.renderer import CurveEncoding
 from app.settings import Settings
 from tests.conftest import build_policy
@@ -148,6 +151,22 @@ async def knock(app: ASGIApp, path: str = "/drive", **headers: str) -> list[Mess
 
     await app(scope, receive, send)
     return said
+
+
+@pytest.fixture(scope="session")
+def haproxy_binary() -> str:
+    """Where HAProxy is; a test that needs it is skipped where there is none."""
+    try:
+        return find_haproxy()
+    except NoHAProxyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One with a path that is short enough for a socket's."""
+    with TemporaryDirectory(prefix="carracing-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

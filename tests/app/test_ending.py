@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import httpx
@@ -17,29 +16,13 @@ from ray.serve.config import HTTPOptions
 from starlette.types import Receive, Scope, Send
 
 from app.ending import _end_server, let_haproxy_end
-from app.proxy import NoHAProxyError, find_haproxy
 from benchmarks.running import free_port
 
 HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """One with a short path."""
-    with TemporaryDirectory(prefix="carracing-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def binary() -> str:
-    try:
-        return find_haproxy()
-    except NoHAProxyError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def haproxy(folder: Path, binary: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def haproxy(folder: Path, haproxy_binary: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """One that answers at a port, and where it does."""
     port = free_port()
     below = folder / "node"
@@ -50,7 +33,7 @@ def haproxy(folder: Path, binary: str) -> Iterator[tuple[subprocess.Popen[bytes]
         "defaults\n    mode http\n    timeout client 60s\n    option idle-close-on-response\n"
         f"frontend f\n    bind {HOST}:{port}\n    http-request return status 200\n"
     )
-    with subprocess.Popen([binary, "-db", "-f", str(configuration)]) as process:
+    with subprocess.Popen([haproxy_binary, "-db", "-f", str(configuration)]) as process:
         try:
             wait_until(lambda: is_open(port))
             yield process, port

@@ -4,7 +4,6 @@ import os
 import re
 import resource
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +14,6 @@ from app.proxy import (
     METRICS_PORT,
     SWITCH,
     NoHAProxyError,
-    find_haproxy,
     haproxy_environment,
     most_connections,
 )
@@ -23,22 +21,7 @@ from app.proxy import (
 HOST = "127.0.0.1"
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """One with a short path."""
-    with TemporaryDirectory(prefix="carracing-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def has_haproxy() -> None:
-    try:
-        find_haproxy()
-    except NoHAProxyError as error:
-        pytest.skip(str(error))
-
-
-def test_everything_it_writes_is_in_the_folder(folder: Path, has_haproxy: None) -> None:
+def test_everything_it_writes_is_in_the_folder(folder: Path, haproxy_binary: str) -> None:
     environment = haproxy_environment(folder, HOST, 64)
     assert environment[SWITCH] == "1"
     paths = [value for value in environment.values() if value.startswith(os.sep)]
@@ -49,7 +32,7 @@ def test_everything_it_writes_is_in_the_folder(folder: Path, has_haproxy: None) 
     assert told.stdout.startswith("HAProxy version")
 
 
-def test_two_services_share_no_port(folder: Path, has_haproxy: None) -> None:
+def test_two_services_share_no_port(folder: Path, haproxy_binary: str) -> None:
     with TemporaryDirectory(prefix="carracing-") as other:
         port = "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"
         first = haproxy_environment(folder, HOST, 64)
@@ -58,7 +41,7 @@ def test_two_services_share_no_port(folder: Path, has_haproxy: None) -> None:
         assert len({each[name] for each in (first, second) for name in ports}) == 4
 
 
-def test_serve_reads_every_variable(folder: Path, has_haproxy: None) -> None:
+def test_serve_reads_every_variable(folder: Path, haproxy_binary: str) -> None:
     names = set(haproxy_environment(folder, HOST, 64))
     assert names <= set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
 
@@ -80,7 +63,7 @@ def test_it_keeps_to_the_files_it_may_open(
 
 
 def test_where_it_cannot_run_it_says_why(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, has_haproxy: None
+    monkeypatch: pytest.MonkeyPatch, folder: Path, haproxy_binary: str
 ) -> None:
     with pytest.raises(NoHAProxyError, match="too long"):
         haproxy_environment(folder / "deep" / "down", HOST, 64)

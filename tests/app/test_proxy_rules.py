@@ -20,8 +20,8 @@ import pytest
 from app import haproxy
 from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
 from app.problems import TITLES, Problem
-from app.proxy import NoHAProxyError, find_haproxy
 from app.proxy_rules import HEAD_BYTES, make_rules
+from benchmarks.running import free_port
 from tests.app.conftest import is_problem
 
 QUERIES = 2
@@ -88,16 +88,12 @@ def replica() -> Iterator[Replica]:
 
 
 @pytest.fixture(scope="module")
-def address(replica: Replica, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    replica: Replica, haproxy_binary: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Of a HAProxy with the rules."""
-    try:
-        binary = find_haproxy()
-    except NoHAProxyError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("haproxy")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     written = folder / "haproxy.cfg"
     written.write_text(
         _CONFIGURATION.format(
@@ -106,7 +102,15 @@ def address(replica: Replica, tmp_path_factory: pytest.TempPathFactory) -> Itera
     )
     rules = folder / "rules.json"
     rules.write_text(json.dumps({"host": "127.0.0.1", **asdict(make_rules(QUERIES))}))
-    command = [sys.executable, "-I", haproxy.__file__, str(rules), binary, "-f", str(written)]
+    command = [
+        sys.executable,
+        "-I",
+        haproxy.__file__,
+        str(rules),
+        haproxy_binary,
+        "-f",
+        str(written),
+    ]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60

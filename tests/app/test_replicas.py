@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from app.client import Client
-from app.proxy import NoHAProxyError, find_haproxy
 from benchmarks.processes import usage
 from tests.app.running import BODY, Running, run_service
 
@@ -72,16 +71,12 @@ def test_the_film_replica(service: Running, client: Client) -> None:
     assert len(processes(service, ":RenderServer") - {killed}) == 1
 
 
-def test_the_proxy(service: Running, client: Client) -> None:
-    try:
-        name = find_haproxy()
-    except NoHAProxyError as error:
-        pytest.skip(str(error))
+def test_the_proxy(service: Running, client: Client, haproxy_binary: str) -> None:
     client.act(BODY)
-    killed = processes(service, name)
+    killed = processes(service, haproxy_binary)
     assert killed
     kill(killed)
-    act_until(service, client, name, 1, killed)
+    act_until(service, client, haproxy_binary, 1, killed)
     client.act(BODY)
 
 
