@@ -22,9 +22,11 @@ from app.bundled import Source, read_bundled
 from app.metrics import FilmCounts
 from app.storage_reads import StorageReads
 from training.film import WIDTH, Film, FilmFormat
+from training.layout import PolicyRef
 from training.policy import Policy
+from training.published import BrokenPolicyError, PublishedPolicy
 from training.rollout import drive
-from training.store import BrokenPolicyError, PolicyRef, PolicyStore, PublishedPolicy
+from training.store import PolicyStore
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from app.bundled import Source
 from app.films import BusyError, FilmOrder, FilmPolicyError
 from app.renderer import RENDER_FAILURES, CurveEncoding, RenderFailure
 from training.policy import Policy
-from training.store import PublishedPolicy
+from training.published import PublishedPolicy
 
 
 class RemoteRenderer:

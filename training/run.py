@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pyarrow import fs
 
+from training.layout import run_folder
 from training.storage import Storage, StorageError
-from training.store import run_folder
 from training.tune_state import BrokenStateError, has_state, leave_newest_whole
 
 logger = logging.getLogger(__name__)

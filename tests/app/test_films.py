@@ -20,10 +20,12 @@ from app.metrics import FilmCounts
 from app.schemas import SEED_LIMIT
 from app.storage_reads import StorageReads
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
+from training.published import PublishedPolicy
 from training.rollout import Shot, drive
-from training.store import PolicyRef, PolicyStore, PublishedPolicy
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

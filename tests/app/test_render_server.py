@@ -18,8 +18,9 @@ from app.renderer import CurveEncoding, NoCurveError
 from app.settings import SettingsError
 from tests.conftest import PublishPolicy
 from training import curve, rollout
+from training.layout import PROGRESS_FILE, progress_file
 from training.progress import ProgressRow, write_progress
-from training.store import PROGRESS_FILE, PolicyStore, progress_file
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,10 @@ from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import Bench, FakeRenderer, is_problem
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import LOCAL
+from training.layout import PolicyRef
 from training.manifest import Manifest
 from training.progress import read_progress
 from training.publishing import PublishingCallback
 from training.recipe import LogUniform, Recipe
 from training.run import Run
 from training.storage import Storage
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 from training.train import Command, RunOptions, _conclude, _train, main, parse
 from training.tuning import Outcome, TrialsFailedError
 
