@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pyarrow import fs
-
 from training.layout import run_folder
 from training.storage import Storage, StorageError
 from training.tune_state import BrokenStateError, has_state, leave_newest_whole
@@ -188,9 +186,8 @@ class Run:
             )
 
     def _clear(self) -> None:
-        selector = fs.FileSelector(self.path, allow_not_found=True)
-        for info in self.storage.filesystem.get_file_info(selector):
-            if info.type == fs.FileType.File:
-                self.storage.filesystem.delete_file(info.path)
-            elif info.base_name != _POLICIES:
-                self.storage.filesystem.delete_dir(info.path)
+        for name in self.storage.files(self.folder):
+            self.storage.delete_file(f"{self.folder}/{name}")
+        for name in self.storage.folders(self.folder):
+            if name != _POLICIES:
+                self.storage.delete_folder(f"{self.folder}/{name}")

@@ -64,12 +64,10 @@ def leave_newest_whole(storage: Storage, folder: str) -> None:
 
 def _starts(storage: Storage, folder: str) -> list[str]:
     """When the run was started, newest first, as the files' names have it."""
-    selector = fs.FileSelector(storage.at(folder), allow_not_found=True)
-    names = [info.base_name for info in storage.filesystem.get_file_info(selector)]
     return sorted(
         (
             name.removeprefix(EXPERIMENT).removesuffix(".json")
-            for name in names
+            for name in storage.files(folder)
             if name.startswith(EXPERIMENT) and name.endswith(".json")
         ),
         reverse=True,

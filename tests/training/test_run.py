@@ -74,14 +74,19 @@ def test_a_job_restarts_once_and_its_retries_go_on(
         begin(run)
 
 
-def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
+def test_restart_begins_again_and_keeps_published_policies(any_root: str) -> None:
+    run = Run(Storage.open(any_root), "run-a")
     begin(run)
     run.storage.write("runs/run-a/policies/v1/manifest.json", b"{}")
     run.storage.write("runs/run-a/trial-1/checkpoint_000001/state", b"x")
+    run.storage.write("runs/run-a/progress.csv", b"trial")
+    run.storage.write("runs/run-b/run.json", b"{}")
     assert run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=True) is False
-    assert exists(run.storage, "runs/run-a/policies/v1/manifest.json")
-    assert not exists(run.storage, "runs/run-a/trial-1")
-    assert not exists(run.storage, "runs/run-a/experiment_state-2026.json")
+    assert run.storage.folders("runs/run-a") == ["policies"]
+    assert run.storage.files("runs/run-a") == ["run.json"]
+    assert b'"lr": 0.1' in run.storage.read("runs/run-a/run.json")
+    assert run.storage.read("runs/run-a/policies/v1/manifest.json") == b"{}"
+    assert run.storage.read("runs/run-b/run.json") == b"{}"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[1]"])
