@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import exists
+from tests.training.tune_states import write_tune_state
 from training.run import Run, RunError, default_run_name
 from training.storage import Storage, StorageError
 
@@ -22,10 +22,7 @@ def run(tmp_path: Path) -> Run:
 def begin(run: Run, settings: dict[str, Any] | None = None) -> None:
     """What a run leaves behind once Tune has begun."""
     run.prepare(settings or SETTINGS, resume="auto", restart=False)
-    state = {"trial_data": [["{}", "{}"]], "runner_data": {"a": 1}}
-    run.write_json("experiment_state-2026.json", state)
-    for name in ("callback-states-2026.pkl", "basic-variant-state-2026.json"):
-        run.storage.write(f"runs/run-a/{name}", pickle.dumps({"a": 1}))
+    write_tune_state(run.storage, "runs/run-a", "2026")
 
 
 def test_a_new_run_starts_and_keeps_its_settings(run: Run) -> None:
