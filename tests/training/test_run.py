@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from tests.conftest import exists
 from tests.training.tune_states import write_tune_state
+from training.recipe import RECIPES
 from training.run import Run, RunError, default_run_name
 from training.storage import Storage, StorageError
 
@@ -56,6 +59,57 @@ def test_other_settings_are_not_mixed_in(run: Run) -> None:
     begin(run)
     with pytest.raises(RunError, match=r"lr was 0\.0002 and is now 0\.1"):
         run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=False)
+
+
+FULL = {"trials": 1, "seed": 0, **dataclasses.asdict(RECIPES["swift"]), "recipe": "swift"}
+
+
+def resume_after_change(run: Run, change: Callable[[dict[str, Any]], Any]) -> bool:
+    """Resume with today's settings a run that was started with others."""
+    begin(run, FULL)
+    before = json.loads(run.storage.read("runs/run-a/run.json"))
+    change(before)
+    run.write_json("run.json", before)
+    return run.prepare(FULL, resume="must", restart=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda before: before.pop("keep_checkpoints"),
+        lambda before: before["asha"].pop("grace_period"),
+        lambda before: before["action_filter"].pop("smooth_alpha"),
+        lambda before: before.pop("asha"),
+    ],
+    ids=["an option", "a value within one", "one with another default in a recipe", "a group"],
+)
+def test_an_option_that_did_not_exist_had_its_default(
+    run: Run, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    assert resume_after_change(run, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda before: before.pop("adam_epsilon"), "adam_epsilon was 1e-08 and is now 1e-05"),
+        (
+            lambda before: before["coaching"].pop("spin"),
+            r"coaching was .*'spin': 0\.0.* and is now",
+        ),
+        (lambda before: before.pop("search"), r"search was \{'lr'.* and is now \{\}"),
+        (lambda before: before.update(gone=1), "gone was 1 and is now None"),
+        (lambda before: before["asha"].update(gone=1), "asha was .*'gone': 1"),
+        (lambda before: before.pop("seed"), "seed was None and is now 0"),
+        (lambda before: before.update(asha=[]), r"asha was \[\] and is now"),
+    ],
+    ids=["an option", "within one", "a search", "gone", "gone within", "of the run", "no group"],
+)
+def test_an_option_that_did_not_exist_and_is_not_at_its_default_is_another_setting(
+    run: Run, change: Callable[[dict[str, Any]], Any], told: str
+) -> None:
+    with pytest.raises(RunError, match=told):
+        resume_after_change(run, change)
 
 
 def test_a_job_restarts_once_and_its_retries_go_on(
