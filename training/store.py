@@ -177,10 +177,10 @@ class PolicyStore:
         yield from (ref for ref in (*by_age, *listing.broken) if ref != latest)
 
     def newest(self) -> PublishedPolicy:
-        """The newest whole policy; broken ones are skipped with a warning that says why.
+        """The newest whole policy; others are skipped with a warning that says why.
 
         Raises:
-            NoPolicyError: There is none.
+            NoPolicyError: There is none, or none that can be read.
             OSError: Storage is away.
         """
         reasons: list[str] = []
@@ -196,6 +196,10 @@ class PolicyStore:
                     reasons.append(missing_manifest(ref))
                 except BrokenPolicyError as error:
                     reasons.append(str(error))
+                except OSError as error:
+                    if not self.answers():
+                        raise
+                    reasons.append(f"{ref.version}: it cannot be read: {error}")
                 logger.warning("policy skipped: %s", reasons[-1])
             if not gone:
                 break

@@ -218,6 +218,44 @@ def test_a_manifest_that_cannot_be_read_is_listed_as_broken(
     assert versions(store) == [refs[2].version, refs[1].version]
 
 
+@pytest.mark.parametrize("file", [MANIFEST_FILE, WEIGHTS_FILE])
+def test_a_policy_that_alone_cannot_be_read_is_passed_over_with_a_reason(
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    caplog: pytest.LogCaptureFixture,
+    file: str,
+) -> None:
+    refs = [publish_policy(store, iteration=number) for number in (1, 2)]
+    Corrupt(store.storage, refs[1]).put_folder(file)
+    assert store.newest().manifest.version == refs[0].version
+    assert f"policy skipped: {refs[1].version}: it cannot be read: " in caplog.text
+    Corrupt(store.storage, refs[0]).put_folder(file)
+    with pytest.raises(NoPolicyError) as refusal:
+        store.newest()
+    for ref in refs:
+        assert f"{ref.version}: it cannot be read: " in str(refusal.value)
+
+
+def test_storage_that_goes_away_while_a_policy_is_read_is_no_fault_of_the_policy(
+    store: PolicyStore, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        publish_policy(store, iteration=number)
+    whole = Storage.read
+    reads = 0
+
+    def refuse_after_the_first(storage: Storage, relative: str) -> bytes:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            raise PermissionError("access denied")
+        return whole(storage, relative)
+
+    monkeypatch.setattr(Storage, "read", refuse_after_the_first)
+    with pytest.raises(PermissionError, match="access denied"):
+        store.newest()
+
+
 def test_while_no_manifest_can_be_read_and_nothing_else_storage_is_away(
     store: PolicyStore, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
