@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from training.layout import PROGRESS_FILE
 from training.policy import Policy
+from training.published import PublishedPolicy, read_policy
 from training.storage import Storage
-from training.store import PROGRESS_FILE, PublishedPolicy, read_policy
 
 FOLDER = Path(__file__).with_name("bundled")
 
@@ -19,7 +20,7 @@ Source = Literal["storage", "bundled"]
 
 
 def read_bundled() -> PublishedPolicy:
-    """Read and verify it; raises what :func:`training.store.read_policy` does."""
+    """Read and verify it; raises what :func:`training.published.read_policy` does."""
     return read_policy(Storage.open(str(FOLDER)))
 
 

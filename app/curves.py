@@ -13,8 +13,9 @@ from functools import partial
 from app.bundled import Source, read_bundled_progress
 from app.renderer import CurveEncoding, NoCurveError
 from app.storage_reads import StorageReads
+from training.layout import progress_file
 from training.progress import ProgressError, read_progress
-from training.store import PolicyStore, progress_file
+from training.store import PolicyStore
 
 _CURVES_KEPT = 32
 

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import os
-import platform
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import asdict, dataclass, field
-from functools import cache, partial
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from functools import partial
 
 from app.bundled import Source, read_bundled
+from app.film_order import FilmOrder
 from app.metrics import FilmCounts
 from app.storage_reads import StorageReads
-from training.film import WIDTH, Film, FilmFormat
+from training.film import Film
+from training.layout import PolicyRef
 from training.policy import Policy
+from training.published import BrokenPolicyError, PublishedPolicy
 from training.rollout import drive
-from training.store import BrokenPolicyError, PolicyRef, PolicyStore, PublishedPolicy
+from training.store import PolicyStore
 
 logger = logging.getLogger(__name__)
 
-FPS = 25
-"""Pictures per second unless others are asked for: half of the simulator's own."""
-
-_FILM_VERSION = 3  # to be raised where this project itself comes to draw films differently
-_DECIDES_BYTES = (
-    "torch",
-    "numpy",
-    "gymnasium",
-    "box2d",
-    "pygame",
-    "pillow",
-    "opencv-python-headless",
-)
 _POLICIES_KEPT = 4
 
 
@@ -54,41 +40,6 @@ class FilmPolicyError(Exception):
 
 class AbandonedError(Exception):
     """Nobody waits for this film any more."""
-
-
-@cache
-def _renderer_versions() -> dict[str, str]:
-    """Everything besides an order that its film's bytes depend on."""
-    ours = {"film": str(_FILM_VERSION), "machine": platform.machine()}
-    return ours | {name: version(name) for name in _DECIDES_BYTES}
-
-
-@dataclass(frozen=True)
-class FilmOrder:
-    """Everything that decides what a film shows."""
-
-    run: str
-    version: str
-    digest: str
-    """SHA-256 of the policy's weights."""
-    seed: int = 0
-    """The first episode's track; the k-th, counted from 0, is driven on ``seed + k``."""
-    episodes: int = 1
-    max_steps: int = 1000
-    """Simulator frames of an episode at most."""
-    fps: int = FPS
-    """Pictures per second of simulated time."""
-    width: int = WIDTH
-    """In pixels."""
-    encoding: FilmFormat = "gif"
-    source: Source = "storage"
-    """Where the policy is."""
-
-    @property
-    def etag(self) -> str:
-        """A strong ETag, quotes included; it needs no rendering."""
-        facts = json.dumps([asdict(self), _renderer_versions()], sort_keys=True)
-        return f'"{hashlib.sha256(facts.encode()).hexdigest()[:32]}"'
 
 
 @dataclass

@@ -79,7 +79,7 @@ class PolicyServer:
 
 def _fallback() -> Policy | None:
     from app.bundled import load_bundled
-    from training.store import BrokenPolicyError
+    from training.published import BrokenPolicyError
 
     try:
         return load_bundled()

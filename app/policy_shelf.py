@@ -13,9 +13,11 @@ from app.bundled import Source, load_bundled
 from app.listing import Lister
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.storage_reads import StorageReads
+from training.layout import PolicyRef
 from training.manifest import Manifest
 from training.policy import Policy
-from training.store import BrokenPolicyError, NoPolicyError, PolicyRef, PolicyStore
+from training.published import BrokenPolicyError
+from training.store import NoPolicyError, PolicyStore
 
 NEWEST = "newest"
 BEST = "best"

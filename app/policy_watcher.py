@@ -11,14 +11,10 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from app.bundled import Source
+from training.layout import LATEST_FILE, PolicyRef
 from training.policy import Policy
-from training.store import (
-    LATEST_FILE,
-    BrokenPolicyError,
-    PolicyRef,
-    PolicyStore,
-    missing_manifest,
-)
+from training.published import BrokenPolicyError, missing_manifest
+from training.store import PolicyStore
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from app.bundled import Source
-from app.films import BusyError, FilmOrder, FilmPolicyError
+from app.film_order import FilmOrder
+from app.films import BusyError, FilmPolicyError
 from app.renderer import RENDER_FAILURES, CurveEncoding, RenderFailure
 from training.policy import Policy
-from training.store import PublishedPolicy
+from training.published import PublishedPolicy
 
 
 class RemoteRenderer:

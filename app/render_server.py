@@ -12,9 +12,9 @@ from app.settings import load_settings
 
 if TYPE_CHECKING:
     from app.bundled import Source
-    from app.films import FilmOrder
+    from app.film_order import FilmOrder
     from app.renderer import CurveEncoding, RenderFailure
-    from training.store import PublishedPolicy
+    from training.published import PublishedPolicy
 
 _NICENESS: Final = 10
 """Of the threads that render, so that queries come first on a core that they share. It ends at 19,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from app.bundled import Source
-from app.films import BusyError, FilmOrder, FilmPolicyError
+from app.film_order import FilmOrder
+from app.films import BusyError, FilmPolicyError
 from training.policy import Policy
 
 CurveEncoding = Literal["png", "svg", "json"]

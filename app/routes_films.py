@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.conditional import NOT_MODIFIED, is_known, not_modified
-from app.films import FPS, FilmOrder
+from app.film_order import FPS, FilmOrder
 from app.problems import invalid, problems
 from app.ranges import answer_with
 from app.schemas import Seed

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.bundled import load_bundled
-from app.films import FPS
+from app.film_order import FPS
 from benchmarks.running import OURS, running
 from training.environment import EPISODE_FRAMES, RepeatAction, make_env
 from training.film import WIDTH, Film

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.running import inherited
-from training.store import BrokenPolicyError, NoPolicyError, PolicyRef, PolicyStore
+from training.layout import PolicyRef
+from training.published import BrokenPolicyError
+from training.store import NoPolicyError, PolicyStore
 
 RUN: Final = "preempted"
 INTERVAL: Final = 2

@@ -18,13 +18,14 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from training.layout import run_folder
 from training.parallel_rollout import available_cores, drive_seeds
 from training.policy import Policy
 from training.rollout import drive
 from training.run import SETTINGS_FILE
 from training.scoreboard import Scoreboard
 from training.seeds import SCORE_SEEDS
-from training.store import PolicyStore, run_folder
+from training.store import PolicyStore
 
 _TRIAL_TRACKS: Final = range(2_000_000, 2_000_020)
 _MARGIN: Final = 15.0

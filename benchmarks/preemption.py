@@ -33,11 +33,12 @@ import tyro
 
 from benchmarks.killed_training import INTERVAL, RUN, Command, Looks, reader, training
 from benchmarks.kills import Kill, Moment, Watch, kill, plan, victims, was_inside
+from training.layout import PolicyRef
 from training.policy import Policy
 from training.progress import read_progress
 from training.rollout import drive
 from training.storage import Storage
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 _NOTICE_S: Final = 30.0
 """From SIGTERM until the run has ended."""

@@ -25,7 +25,8 @@ from benchmarks.load import Answer, client, post
 from benchmarks.running import NPY, OURS, running, to_npy
 from benchmarks.variants import variant
 from training.policy import Policy
-from training.store import PolicyStore, PublishedPolicy
+from training.published import PublishedPolicy
+from training.store import PolicyStore
 
 _OBSERVATIONS = 16
 

@@ -33,7 +33,8 @@ from benchmarks.load import Answer, client, post
 from benchmarks.processes import usage
 from benchmarks.running import NPY, OURS, SMALL_CACHE, Running, running, to_npy
 from benchmarks.variants import RUN, variant
-from training.store import PolicyStore, progress_file
+from training.layout import progress_file
+from training.store import PolicyStore
 
 _PICTURE: Final = struct.Struct("<BBHI")
 """How a picture of a live drive begins: kind, lane, flags, frame."""

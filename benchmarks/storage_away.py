@@ -36,7 +36,8 @@ from benchmarks.door import Door
 from benchmarks.load import Answer, client, post, quantile
 from benchmarks.running import NPY, OURS, free_port, running, to_npy
 from benchmarks.variants import RUN, variant
-from training.store import PolicyStore, progress_file
+from training.layout import progress_file
+from training.store import PolicyStore
 
 _ROOT: Final = "s3://bucket/carracing-ppo"
 _UP_S: Final = 30.0

@@ -9,7 +9,7 @@ import torch
 
 from app.bundled import read_bundled
 from training.manifest import Manifest
-from training.store import PublishedPolicy, describe_files
+from training.published import PublishedPolicy, describe_files
 
 _NOISE = 0.05
 """Of a tensor's own spread."""

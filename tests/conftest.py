@@ -19,11 +19,13 @@ from pyarrow import fs
 from tests.s3_server import serve_s3
 from training.actions import ActionFilter
 from training.environment import Pipeline
+from training.layout import PolicyRef
 from training.manifest import Manifest
 from training.network import Actor, ConvLayer, NetworkShape
 from training.policy import Policy, weights_to_bytes
+from training.published import PublishedPolicy, describe_files
 from training.storage import Storage
-from training.store import PolicyRef, PolicyStore, PublishedPolicy, describe_files
+from training.store import PolicyStore
 
 PIPELINE = Pipeline()
 SMALL_NETWORK = NetworkShape(convolutions=(ConvLayer(4, 8, 4), ConvLayer(4, 4, 2)), hidden=8)

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import safetensors.torch
 import torch
 
+from training.layout import LATEST_FILE, PolicyRef
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.published import describe_files
 from training.storage import Storage
-from training.store import LATEST_FILE, PolicyRef, describe_files
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Corrupt:
 
 Damages = dict[str, tuple[Callable[[Corrupt], None], str]]
 """What each does, and what the reason for refusing the policy says, as a regular expression."""
+
+
+def each_damage(damages: Damages) -> pytest.MarkDecorator:
+    """A test's ``damage`` and ``reason`` are each of these in turn."""
+    return pytest.mark.parametrize(("damage", "reason"), damages.values(), ids=damages)
+
 
 DECILES = range(0, 100, 10)
 POSITIONS = (0, 13, 29, 50, 61, 83, 99)
@@ -163,6 +171,10 @@ MANIFEST_DAMAGES: Damages = {
     "path as name": (lambda c: c.set_field("version", "../../etc/passwd"), "version"),
     "path as run": (lambda c: c.set_field("run", "../../etc/passwd"), "run"),
     "path as file": (lambda c: c.set_field("files", PASSWORDS), "files"),
+}
+FEW_DAMAGES: Damages = {
+    name: (WEIGHTS_DAMAGES | MANIFEST_DAMAGES)[name]
+    for name in ("no weights", "last byte", "noise", "future format", "another value")
 }
 CONSISTENT_DAMAGES: Damages = {
     "NaN": (lambda c: c.change_tensors(_fill(float("nan"))), "is not finite float32"),

@@ -33,10 +33,11 @@ from training.parallel_rollout import WorkerDiedError, available_cores, drive_se
 from training.policy import Policy
 from training.progress import ProgressError, read_progress
 from training.provenance import provenance
+from training.published import BrokenPolicyError, read_policy
 from training.rollout import Episode, drive
 from training.scoreboard import Scoreboard, describe
 from training.storage import Storage, StorageError, choose_root
-from training.store import BrokenPolicyError, NoPolicyError, PolicyStore, read_policy
+from training.store import NoPolicyError, PolicyStore
 
 _PROGRAM = "python -m training.evaluate"
 _INTERRUPTED = 130

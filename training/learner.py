@@ -2,13 +2,15 @@
 
 RLlib reads learning rate, entropy bonus and clip range from three different places, lets its
 schedulers overwrite a value set by hand, and checkpoints none of them whole. So here the source
-that each is read from is replaced, and the three are a part of the learner's state.
+that each is read from is replaced, and the three are a part of the learner's state. And a saved
+state has a mark where it was written to its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from training.memory import keep_freed_memory
 
+SAVED_FILE = "saved"
+"""Is written into the learner's folder of a checkpoint after everything else there."""
 _STATE = "coefficients"
 ADAM_EPSILON = "adam_epsilon"
 """Key in RLlib's ``learner_config_dict``."""
@@ -36,6 +40,7 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
     """PPO's own update; see the module's docstring for what is added."""
 
     config: Any
+    _not_saved: str | None = None
     _in_use: Coefficients | None = None
     """Set by :meth:`use`; None while the recipe's own values or schedules are in force."""
 
@@ -101,3 +106,23 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         super().set_state(state)
         if _STATE in state:
             self.use(Coefficients(**state[_STATE]))
+
+    def save_to_path(self, path: str | Path, **options: Any) -> str:
+        """Save as RLlib does, and a mark at the end; where the disk refuses, there is no mark.
+
+        Raised in a process of several that learn, an error would be told to nobody, and the process
+        put out of service.
+        """
+        mark = Path(path, SAVED_FILE)
+        self._not_saved = None
+        try:
+            mark.unlink(missing_ok=True)
+            super().save_to_path(path, **options)
+            mark.touch()
+        except OSError as error:
+            self._not_saved = str(error)
+        return str(path)
+
+    def why_not_saved(self) -> str | None:
+        """Why the last save has no mark; None where it has one."""
+        return self._not_saved

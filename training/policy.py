@@ -15,7 +15,7 @@ from training import distributions
 from training.actions import to_controls
 from training.manifest import WEIGHTS_FILE, Manifest, PolicyDescription
 from training.network import Actor
-from training.store import BrokenPolicyError, PublishedPolicy
+from training.published import BrokenPolicyError, PublishedPolicy
 
 
 def weights_to_bytes(actor: Actor) -> bytes:

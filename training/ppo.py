@@ -14,6 +14,7 @@ from ray.tune.registry import register_env
 from training.actions import MapActions
 from training.coaching import Coached
 from training.environment import Wrap, make_env
+from training.fresh_tracks import FreshTracks
 from training.learner import ADAM_EPSILON, DrivingLearner
 from training.recipe import Choice, LogUniform, Recipe
 from training.resources import Resources
@@ -151,7 +152,7 @@ def build_config(
             kl_coeff=0.0,
             learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon},
         )
-        .callbacks([ReportReturns, functools.partial(StabilizationCallback, recipe)])
+        .callbacks([ReportReturns, FreshTracks, functools.partial(StabilizationCallback, recipe)])
         .debugging(seed=seed, log_level="ERROR")
     )
     return learn_in_batches(sample_in_batches(config)) if batched else config

@@ -20,7 +20,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 
-from training.recovery import stored_iteration
+from training.chosen_checkpoint import stored_iteration
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from training.layout import progress_file
 from training.progress import ProgressError, ProgressRow, read_progress, write_progress
 from training.recipe import Recipe
 from training.retrying import patiently
 from training.storage import Storage
-from training.store import progress_file
 from training.trial_table import WRITE_INTERVAL_S, checkpoint_follows
 
 logger = logging.getLogger(__name__)

@@ -18,19 +18,14 @@ from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
 from training.checkpoint import NotACheckpointError, load_actor
+from training.layout import PolicyRef, run_folder
 from training.manifest import Manifest
 from training.policy import Policy, weights_to_bytes
+from training.published import BrokenPolicyError, PublishedPolicy, describe_files
 from training.retention import prune
 from training.retrying import patiently, pause_before
 from training.storage import Storage
-from training.store import (
-    BrokenPolicyError,
-    PolicyRef,
-    PolicyStore,
-    PublishedPolicy,
-    describe_files,
-    run_folder,
-)
+from training.store import PolicyStore
 from training.trial_checkpoints import BEST_CHECKPOINT, survey
 from training.whole_files import reading
 

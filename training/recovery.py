@@ -1,9 +1,8 @@
-"""What a trial goes on from: its newest whole checkpoint, whatever Tune's state says.
+"""Trials go on: from a whole checkpoint where they were lost, without one where it is refused.
 
-Tune notes where a trial's newest checkpoint is and restores that. It does not look whether it is
-whole, cannot know one that was stored while the driver died, and gives a trial up after some
-failures to restore or to store one. So before a trial is restored its checkpoints are looked
-through here; and a trial whose checkpoint storage refuses trains on, and stores it later.
+Tune gives a trial up after some failures to restore or to store one. So before a trial is restored
+its checkpoints are looked through; and a trial whose checkpoint cannot be stored trains on, and
+stores it later.
 """
 
 from __future__ import annotations
@@ -11,26 +10,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.train._internal.checkpoint_manager import _CheckpointManager
-from ray.train._internal.session import _TrainingResult
-from ray.tune import Callback, Checkpoint
+from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, SHOULD_CHECKPOINT, TRAINING_ITERATION
 
-from training.retrying import STORAGE_PATIENCE_S, patiently
+from training.chosen_checkpoint import choose_checkpoint, stored_iteration
+from training.retrying import STORAGE_PATIENCE_S
 from training.run import Run, RunError
 from training.storage import StorageError
-from training.trial_checkpoints import (
-    StoredCheckpoint,
-    Survey,
-    checkpoint_name,
-    survey,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +29,6 @@ _LONG_SAVE_S = 30.0
 """After so long it is said that a last checkpoint is waited for."""
 _ANSWER_S = 10.0
 """How long a trial's process may take to say why it stored nothing."""
-
-
-def stored_iteration(trial: Trial) -> int:
-    """The iteration after which a trial's newest checkpoint was taken; 0 where it has none."""
-    newest = trial.latest_checkpoint_result
-    return int(newest.metrics.get(TRAINING_ITERATION, 0)) if newest else 0
-
-
-def has_ended(trial: Trial) -> bool:
-    """Whether nothing is left to train after a trial's newest checkpoint.
-
-    Tune's state may be a moment old, and not know yet that the trial was stopped there.
-    """
-    newest = trial.latest_checkpoint_result
-    if newest is None:
-        return False
-    last = trial.run_metadata.last_result
-    stopped = last.get(DONE) and last.get(TRAINING_ITERATION) == stored_iteration(trial)
-    return bool(stopped or trial.should_stop(newest.metrics))
 
 
 class Recovery(Callback):  # type: ignore[misc]
@@ -123,7 +95,7 @@ class Recovery(Callback):  # type: ignore[misc]
         if self._unsettled:
             for trial in list(trials):
                 if trial.trial_id in self._unsettled and not trial.is_finished():
-                    self._settle(trial, trials)
+                    self._choose(trial, trials)
             self._unsettled.clear()
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -197,111 +169,24 @@ class Recovery(Callback):  # type: ignore[misc]
             reason,
         )
 
-    def _settle(self, trial: Trial, trials: list[Trial]) -> None:
-        """Let a trial go on from its newest whole checkpoint."""
-        folder = f"{self._run.folder}/{trial.trial_id}"
+    def _choose(self, trial: Trial, trials: list[Trial]) -> None:
         try:
-            found = patiently(
-                lambda: survey(self._run.storage, folder),
-                f"looking for checkpoints of trial {trial.trial_id}",
-                for_s=self._patience_s,
-            )
-        except OSError as error:
-            raise self._fails(
-                StorageError(f"storage root {self._run.storage.root!r}: {error}")
-            ) from error
-        if found.last_index > trial.storage.current_checkpoint_index:
-            # Tune counts after it has deleted older ones; an error there leaves its count behind.
-            trial.storage.current_checkpoint_index = found.last_index
-            trial.invalidate_json_state()
-        named = trial.checkpoint
-        known = PurePosixPath(named.path).name if named else None
-        if known is not None and all(known != one.name for one in found.usable):
-            found.refused.setdefault(known, "it is not there")
-        if not found.usable:
-            self._begin_again(trial, found, known)
-            return
-        chosen = found.usable[0]
-        newer = [name for name in found.refused if chosen.is_best or name > chosen.name]
-        for name in sorted(newer):
-            logger.warning("trial %s: %s is refused: %s", trial.trial_id, name, found.refused[name])
-        if newer or chosen.name != known:
-            logger.warning(
-                "trial %s goes on from %s, taken after iteration %d",
-                trial.trial_id,
-                chosen.name,
-                chosen.listed.iteration,
-            )
-        if chosen.name == known:
-            return
-        before = stored_iteration(trial)
-        self._take_up(trial, found)
-        if chosen.listed.iteration > before:
+            newer = choose_checkpoint(self._run, trial, patience_s=self._patience_s)
+        except (RunError, StorageError) as error:
+            self.failure = error
+            raise
+        if newer:
             for observer in self._observers:
                 observer.on_checkpoint(
                     iteration=0, trials=trials, trial=trial, checkpoint=trial.checkpoint
                 )
 
-    def _begin_again(self, trial: Trial, found: Survey, known: str | None) -> None:
-        """Nothing is whole: no harm where nothing ever was."""
-        reasons = "; ".join(f"{name}: {why}" for name, why in sorted(found.refused.items()))
-        if known is not None or len(found.refused) > 1:
-            raise self._fails(
-                RunError(
-                    f"no checkpoint of trial {trial.trial_id} in {self._run.address} is whole "
-                    f"({reasons}). --restart begins the run again, its published policies stay"
-                )
-            )
-        if reasons:
-            logger.warning(
-                "trial %s begins again: its first checkpoint is refused (%s)",
-                trial.trial_id,
-                reasons,
-            )
-
-    def _take_up(self, trial: Trial, found: Survey) -> None:
-        """Put what is in storage in the place of what Tune's state says."""
-        chosen, *older = found.usable
-        storage = trial.storage
-        if chosen.is_best:
-            chosen = self._as_newest(trial, chosen)
-        manager = _CheckpointManager(
-            checkpoint_config=trial.run_metadata.checkpoint_manager.checkpoint_config
-        )
-        kept = [chosen, *(one for one in older if not one.is_best)]
-        kept = kept[: manager.checkpoint_config.num_to_keep]
-        for one in reversed(kept):
-            path = self._run.storage.at(f"{self._run.folder}/{trial.trial_id}/{one.name}")
-            manager.register_checkpoint(
-                _TrainingResult(
-                    checkpoint=Checkpoint(path=path, filesystem=storage.storage_filesystem),
-                    metrics=dict(one.listed.result),
-                )
-            )
-        trial.run_metadata.checkpoint_manager = manager
-        if trial.run_metadata.last_result.get(TRAINING_ITERATION) != chosen.listed.iteration:
-            trial.run_metadata.last_result = dict(chosen.listed.result)
-        trial.run_metadata.invalidate_cache()
-        trial.invalidate_json_state()
-
-    def _as_newest(self, trial: Trial, best: StoredCheckpoint) -> StoredCheckpoint:
-        """A copy of the best checkpoint among the others; it is itself replaced by a better one."""
-        folder = f"{self._run.folder}/{trial.trial_id}"
-        name = checkpoint_name(trial.storage.current_checkpoint_index + 1)
-        storage = self._run.storage
-        storage.copy_folder(
-            storage.at(f"{folder}/{best.name}"),
-            f"{folder}/{name}",
-            source_filesystem=storage.filesystem,
-        )
-        trial.storage.current_checkpoint_index += 1
-        return StoredCheckpoint(name, best.listed)
-
     def _storage_error(self, trial: Trial, seconds: float, reason: object) -> StorageError:
         return StorageError(
-            f"storage root {self._run.storage.root!r} has refused the checkpoints of trial "
-            f"{trial.trial_id} for {seconds:.0f} s: {reason}. Its last one is of iteration "
-            f"{stored_iteration(trial)}; once storage is well, the same command goes on from there"
+            f"the checkpoints of trial {trial.trial_id} could not be stored in "
+            f"{self._run.storage.root!r} for {seconds:.0f} s: {reason}. Its last one is of "
+            f"iteration {stored_iteration(trial)}; once they can be, the same command goes on "
+            "from there"
         )
 
     def _fails(self, error: RunError | StorageError) -> RunError | StorageError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from training.store import PolicyRef, PolicyStore
+from training.layout import PolicyRef
+from training.store import PolicyStore
 
 logger = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pyarrow import fs
-
+from training.layout import run_folder
+from training.recipe import Recipe
 from training.storage import Storage, StorageError
-from training.store import run_folder
 from training.tune_state import BrokenStateError, has_state, leave_newest_whole
 
 logger = logging.getLogger(__name__)
@@ -176,6 +176,7 @@ class Run:
                 "with --restart"
             )
         now = json.loads(json.dumps(settings))
+        before = json.loads(json.dumps(_filled(before, now, Recipe()), default=asdict))
         changed = [
             f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
             for name in sorted(before.keys() | now.keys())
@@ -188,9 +189,21 @@ class Run:
             )
 
     def _clear(self) -> None:
-        selector = fs.FileSelector(self.path, allow_not_found=True)
-        for info in self.storage.filesystem.get_file_info(selector):
-            if info.type == fs.FileType.File:
-                self.storage.filesystem.delete_file(info.path)
-            elif info.base_name != _POLICIES:
-                self.storage.filesystem.delete_dir(info.path)
+        for name in self.storage.files(self.folder):
+            self.storage.delete_file(f"{self.folder}/{name}")
+        for name in self.storage.folders(self.folder):
+            if name != _POLICIES:
+                self.storage.delete_folder(f"{self.folder}/{name}")
+
+
+def _filled(before: dict[str, Any], now: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """What a run was started with, and the defaults of options that did not exist then."""
+    filled = dict(before)
+    for name in now.keys() & {option.name for option in fields(defaults)}:
+        default = getattr(defaults, name)
+        if name not in before:
+            filled[name] = default
+        elif is_dataclass(kind := type(default)) and isinstance(before[name], dict):
+            # By their class: a recipe gives some of them values of its own.
+            filled[name] = _filled(before[name], now[name], kind())
+    return filled

@@ -5,6 +5,8 @@ a track from them. The track that a seed names, in a score or a film, is the fir
 training only the first reset of an environment has a seed, and every later one draws from the
 numbers that follow. What is kept apart is where random numbers start: training's at 2**31 and
 above, all others below. So training never draws from the numbers that a score's track comes from.
+A trial that goes on after some iterations starts from others than it began with, see
+``training.fresh_tracks``.
 A run that is given no seed starts at 128 random bits, which are below 2**31 once in 2**97.
 """
 
@@ -22,7 +24,7 @@ SCORE_SEEDS: Final = range(1_000_000, 1_000_100)
 """The tracks of a score: always these, so that scores can be compared."""
 
 
-def environment_seeds(seed: int, count: int) -> list[int]:
+def environment_seeds(seed: int, count: int, *, after: int = 0) -> list[int]:
     """A seed of its own for each environment of an env runner, from the env runner's seed.
 
     Env runners have consecutive seeds. Counting on from them, as gymnasium does, would give
@@ -31,9 +33,10 @@ def environment_seeds(seed: int, count: int) -> list[int]:
     Args:
         seed: Of the env runner; not negative.
         count: How many environments it has.
+        after: Iterations of the trial that came before, in which other tracks were driven.
 
     Returns:
         ``count`` of :data:`TRAINING_SEEDS`.
     """
-    children = np.random.SeedSequence(seed).spawn(count)
+    children = np.random.SeedSequence((seed, after) if after else seed).spawn(count)
     return [int(child.generate_state(1)[0]) | TRAINING_SEEDS.start for child in children]

@@ -176,6 +176,15 @@ class Storage:
         )
         return sorted({path.partition("/")[0] for path in below if "/" in path})
 
+    def files(self, relative: str) -> list[str]:
+        """Names of the files directly below ``relative``, sorted; none when it does not exist."""
+        selector = fs.FileSelector(self.at(relative), allow_not_found=True)
+        return sorted(
+            info.base_name
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == fs.FileType.File
+        )
+
     def delete_file(self, relative: str) -> None:
         """Delete a file, if it is there."""
         with suppress(FileNotFoundError):

@@ -1,71 +1,34 @@
-"""The policies of a storage root: publish, list, find the newest, verify.
-
-::
-
-    <root>/latest.json                                   which policy to use
-    <root>/runs/<run>/policies/<version>/policy.safetensors
-    <root>/runs/<run>/policies/<version>/manifest.json   written last: it exists from here on
-    <root>/runs/<run>/progress.csv, best_config.json, <trial>/…   written by training
-
-A policy without a manifest is not there, and one whose bytes differ from its manifest is broken.
-"""
+"""The policies of a storage root: publish, list, find the newest."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pydantic
 
-from training.manifest import (
-    MANIFEST_FILE,
-    WEIGHTS_FILE,
-    FileDigest,
-    FileDigests,
-    Manifest,
-    Name,
-    SealError,
+from training.layout import LATEST_FILE, RUNS, PolicyRef, run_folder
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from training.published import (
+    BrokenPolicyError,
+    PublishedPolicy,
+    faults,
+    missing_manifest,
+    parse_manifest,
+    read_policy,
+    verify,
 )
 from training.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-RUNS = "runs"
-LATEST_FILE = "latest.json"
-PROGRESS_FILE = "progress.csv"
 _LOOKS = 3
 """For the newest policy, where those that were listed were deleted before they were read."""
 
 
-class BrokenPolicyError(Exception):
-    """A published policy that must not be used; the message says which one and why."""
-
-
 class NoPolicyError(Exception):
     """The storage root holds no usable policy; the message says what was found instead."""
-
-
-class PolicyRef(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """Where a policy is: a run and a version below the storage root."""
-
-    run: Name
-    version: Name
-
-    @property
-    def folder(self) -> str:
-        """The policy's folder, relative to the storage root."""
-        return f"{run_folder(self.run)}/policies/{self.version}"
-
-
-@dataclass(frozen=True)
-class PublishedPolicy:
-    """A policy as it was published, verified against its manifest."""
-
-    manifest: Manifest
-    weights: bytes
-    """Contents of ``policy.safetensors``."""
 
 
 @dataclass(frozen=True)
@@ -78,100 +41,6 @@ class Listing:
     """Why the manifests of the others are not to be believed, or cannot be read."""
     unfinished: Collection[PolicyRef] = ()
     """Folders without a manifest: being published or deleted, or left over from that."""
-
-
-def run_folder(run: str) -> str:
-    """The folder of a run, relative to the storage root."""
-    return f"{RUNS}/{run}"
-
-
-def progress_file(run: str) -> str:
-    """The aggregate ``progress.csv`` of a run, relative to the storage root."""
-    return f"{run_folder(run)}/{PROGRESS_FILE}"
-
-
-def missing_manifest(ref: PolicyRef) -> str:
-    """Why a policy is not used that ``latest.json`` names and that is not there."""
-    return f"{ref.version}: it has no {MANIFEST_FILE}"
-
-
-def describe_files(weights: bytes) -> FileDigests:
-    """The ``files`` entry of a manifest for these weights."""
-    return {WEIGHTS_FILE: FileDigest(sha256=hashlib.sha256(weights).hexdigest(), size=len(weights))}
-
-
-def verify(
-    manifest_json: bytes, weights: bytes, *, ref: PolicyRef | None = None
-) -> PublishedPolicy:
-    """Check a policy's files against its manifest.
-
-    Args:
-        manifest_json: Contents of ``manifest.json``.
-        weights: Contents of ``policy.safetensors``.
-        ref: What the names of the policy's folders promise, if anything.
-
-    Raises:
-        BrokenPolicyError: They do not fit together.
-    """
-    manifest = parse_manifest(manifest_json, ref=ref)
-    expected = manifest.files[WEIGHTS_FILE]
-    if len(weights) != expected.size:
-        raise BrokenPolicyError(
-            f"{manifest.version}: {WEIGHTS_FILE} has {len(weights)} bytes, "
-            f"its manifest says {expected.size}"
-        )
-    if (found := hashlib.sha256(weights).hexdigest()) != expected.sha256:
-        raise BrokenPolicyError(
-            f"{manifest.version}: {WEIGHTS_FILE} has sha256 {found}, "
-            f"its manifest says {expected.sha256}"
-        )
-    return PublishedPolicy(manifest, weights)
-
-
-def read_policy(storage: Storage, ref: PolicyRef | None = None) -> PublishedPolicy:
-    """Read and verify a policy of a storage root, or the one that lies in the root itself.
-
-    Raises:
-        FileNotFoundError: There is no policy, or it was deleted while it was read.
-        BrokenPolicyError: It is there, but not whole.
-        OSError: Storage is away.
-    """
-    prefix = f"{ref.folder}/" if ref else ""
-    manifest_json = storage.read(f"{prefix}{MANIFEST_FILE}")
-    try:
-        weights = storage.read(f"{prefix}{WEIGHTS_FILE}")
-    except FileNotFoundError as error:
-        # Its manifest is what is deleted first.
-        storage.read(f"{prefix}{MANIFEST_FILE}")
-        label = ref.version if ref else storage.root
-        raise BrokenPolicyError(f"{label}: {WEIGHTS_FILE} is missing") from error
-    return verify(manifest_json, weights, ref=ref)
-
-
-def parse_manifest(content: bytes, *, ref: PolicyRef | None = None) -> Manifest:
-    """Read a ``manifest.json``; raises BrokenPolicyError with every fault that it has."""
-    label = ref.version if ref else "manifest"
-    try:
-        manifest = Manifest.from_file(content)
-    except pydantic.ValidationError as error:
-        raise BrokenPolicyError(
-            f"{label}: {MANIFEST_FILE} is not valid: {_faults(error)}"
-        ) from error
-    except SealError as error:
-        raise BrokenPolicyError(f"{label}: {MANIFEST_FILE} is not valid: {error}") from error
-    if ref is not None and (manifest.run, manifest.version) != (ref.run, ref.version):
-        raise BrokenPolicyError(
-            f"{ref.version}: its manifest belongs to {manifest.version} of run {manifest.run}, "
-            f"and its folder to run {ref.run}"
-        )
-    return manifest
-
-
-def _faults(error: pydantic.ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
-        for fault in error.errors(include_url=False)
-    )
 
 
 class PolicyStore:
@@ -228,7 +97,7 @@ class PolicyStore:
         except FileNotFoundError:
             return None
         except pydantic.ValidationError as error:
-            raise BrokenPolicyError(f"{LATEST_FILE} is not valid: {_faults(error)}") from error
+            raise BrokenPolicyError(f"{LATEST_FILE} is not valid: {faults(error)}") from error
 
     def answers(self) -> bool:
         """Whether storage can be read: tells one object at fault from storage that is away."""
@@ -308,10 +177,10 @@ class PolicyStore:
         yield from (ref for ref in (*by_age, *listing.broken) if ref != latest)
 
     def newest(self) -> PublishedPolicy:
-        """The newest whole policy; broken ones are skipped with a warning that says why.
+        """The newest whole policy; others are skipped with a warning that says why.
 
         Raises:
-            NoPolicyError: There is none.
+            NoPolicyError: There is none, or none that can be read.
             OSError: Storage is away.
         """
         reasons: list[str] = []
@@ -327,6 +196,10 @@ class PolicyStore:
                     reasons.append(missing_manifest(ref))
                 except BrokenPolicyError as error:
                     reasons.append(str(error))
+                except OSError as error:
+                    if not self.answers():
+                        raise
+                    reasons.append(f"{ref.version}: it cannot be read: {error}")
                 logger.warning("policy skipped: %s", reasons[-1])
             if not gone:
                 break

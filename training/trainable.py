@@ -13,12 +13,16 @@ from typing import Any
 
 from pyarrow import fs
 from ray.rllib.algorithms.ppo import PPO
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 
+from training.learner import SAVED_FILE, DrivingLearner
 from training.retrying import patiently
 from training.whole_checkpoint import seal, verify
 
+_LEARNER = f"{COMPONENT_LEARNER_GROUP}/{COMPONENT_LEARNER}"
+"""Where in a checkpoint the learner's state is."""
 _BRIEFLY_S = 4.0
 """How long a trial that has more to train waits for storage before it does."""
 
@@ -41,6 +45,9 @@ class DrivingPPO(PPO):  # type: ignore[misc]
         """Take a checkpoint; where this machine's disk refuses, tell Tune that there is none.
 
         In Tune's hands it is written to a temporary folder, which is deleted whatever happens.
+
+        Raises:
+            OSError: A process that learns was lost.
         """
         if checkpoint_dir or self._storage is None:
             return super().save(checkpoint_dir)
@@ -48,14 +55,33 @@ class DrivingPPO(PPO):  # type: ignore[misc]
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 return super().save(folder)
         except OSError as error:
+            if self._has_lost_a_learner():
+                # The others would wait for it in the next iteration.
+                raise
             # Not of storage: see below.
             self._refusal = f"it could not be written on the trial's own node: {error}"
             return _TrainingResult(checkpoint=None, metrics={})
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save as RLlib does, and list what was saved."""
+        """Save as RLlib does, and list what was saved.
+
+        Raises:
+            OSError: The disk refused, here or where the learner is.
+        """
         super().save_checkpoint(checkpoint_dir)
+        if not Path(checkpoint_dir, _LEARNER, SAVED_FILE).is_file():
+            answers = self.learner_group.foreach_learner(DrivingLearner.why_not_saved)
+            reasons = [reason for each in answers if each.ok and (reason := each.get())]
+            raise OSError(
+                errno.EIO,
+                "a learner has not written all of its state: "
+                f"{'; '.join(reasons) or 'its process is lost'}",
+            )
         seal(Path(checkpoint_dir), self.iteration, self._last_result or {})
+
+    def _has_lost_a_learner(self) -> bool:
+        answers = self.learner_group.foreach_learner(DrivingLearner.why_not_saved)
+        return len([each for each in answers if each.ok]) < len(self.learner_group)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Restore a checkpoint that is whole.

@@ -18,10 +18,10 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from training.layout import PROGRESS_FILE, run_folder
 from training.recipe import Recipe
 from training.retrying import patiently
 from training.storage import Storage
-from training.store import PROGRESS_FILE, run_folder
 
 logger = logging.getLogger(__name__)
 

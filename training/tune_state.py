@@ -6,14 +6,14 @@ of each, and begins the run anew where it cannot read one.
 
 from __future__ import annotations
 
-import json
 import logging
-import pickle
 from collections.abc import Callable
 from typing import Any
 
 from pyarrow import fs
 from ray import cloudpickle
+from ray.tune.experiment import Trial
+from ray.tune.utils.serialization import TuneFunctionDecoder
 
 from training.storage import Storage
 
@@ -23,6 +23,8 @@ EXPERIMENT = "experiment_state-"
 _CALLBACKS = "callback-states-"
 _SEARCH = "basic-variant-state-"
 _DAMAGED = "damaged-"
+_RUNNER_DATA = {"_session_str", "_start_time"}
+"""What Tune cannot do without."""
 _KEPT = 3
 """So many are kept of those that were whole."""
 
@@ -64,12 +66,10 @@ def leave_newest_whole(storage: Storage, folder: str) -> None:
 
 def _starts(storage: Storage, folder: str) -> list[str]:
     """When the run was started, newest first, as the files' names have it."""
-    selector = fs.FileSelector(storage.at(folder), allow_not_found=True)
-    names = [info.base_name for info in storage.filesystem.get_file_info(selector)]
     return sorted(
         (
             name.removeprefix(EXPERIMENT).removesuffix(".json")
-            for name in names
+            for name in storage.files(folder)
             if name.startswith(EXPERIMENT) and name.endswith(".json")
         ),
         reverse=True,
@@ -86,31 +86,30 @@ def _files(start: str) -> dict[str, Callable[[bytes], Any]]:
 
 
 def _experiment(content: bytes) -> None:
-    state = json.loads(content)
-    if not state["trial_data"] or not state["runner_data"]:
+    """Read what Tune restores: a trial's state is JSON within JSON, with pickles in hexadecimal."""
+    state = TuneFunctionDecoder(allow_cloudpickle=True).decode(content.decode())
+    if not state["trial_data"]:
         raise ValueError("it tells of no trials")
+    if missing := _RUNNER_DATA - state["runner_data"].keys():
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    for trial_state, run_metadata in state["trial_data"]:
+        # What it trains is not registered yet.
+        trial = Trial.from_json_state(trial_state, stub=True)
+        trial.restore_run_metadata(run_metadata)
+        # Looks at each of its checkpoints.
+        trial.set_storage(trial.storage)
 
 
 def _read(storage: Storage, folder: str, start: str) -> None:
     for name, load in _files(start).items():
         try:
-            load(storage.read(f"{folder}/{name}"))
+            content = storage.read(f"{folder}/{name}")
         except FileNotFoundError as error:
             raise BrokenStateError(f"{name} is missing") from error
-        # A damaged pickle raises whatever its bytes happen to say.
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            EOFError,
-            ImportError,
-            LookupError,
-            MemoryError,
-            pickle.UnpicklingError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        try:
+            load(content)
+        except Exception as error:
+            # A damaged pickle raises whatever its bytes happen to say.
             raise BrokenStateError(f"{name} is damaged: {type(error).__name__}: {error}") from error
 
 

@@ -17,13 +17,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.tune_config import ResumeConfig
 
+from training.chosen_checkpoint import has_ended
+from training.layout import RUNS
 from training.ppo import build_config
 from training.preemption import PreemptedError, Preemption
 from training.recipe import Recipe
-from training.recovery import Recovery, has_ended
+from training.recovery import Recovery
 from training.resources import Resources
 from training.run import Run
-from training.store import RUNS
 from training.trainable import DrivingPPO
 from training.whole_files import whole_files
 

@@ -46,6 +46,8 @@ class VectorDriving(VectorEnv[Pixels, NDArray[np.float32], NDArray[Any]]):
         """
         self.envs: Sequence[PictureEnv] = [make() for _ in range(count)]
         self.num_envs = count
+        self.begins_after = 0
+        """Iterations of the trial that came before its first episodes, see ``training.seeds``."""
         self._mapping = mapping
         self.single_observation_space = stacked_space(self.envs[0].observation_space, stack)
         self.single_action_space = output_space(mapping)
@@ -66,7 +68,11 @@ class VectorDriving(VectorEnv[Pixels, NDArray[np.float32], NDArray[Any]]):
             seed: Of the env runner (see ``training.seeds``), or one per environment as it is.
             options: Handed on.
         """
-        seeds = environment_seeds(seed, self.num_envs) if isinstance(seed, int) else seed
+        seeds: Sequence[int | None] | None = (
+            environment_seeds(seed, self.num_envs, after=self.begins_after)
+            if isinstance(seed, int)
+            else seed
+        )
         observations = np.empty_like(self._observations)
         infos: dict[str, Any] = {}
         for i, (env, own) in enumerate(

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message
 
 from app.api import build_api
 from app.bundled import Source
-from app.films import FilmOrder
+from app.film_order import FilmOrder
 from app.metrics import Metric
 from app.policy_watcher import PolicyWatcher
 from app.proxy import NoHAProxyError, find_haproxy

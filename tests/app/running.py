@@ -21,8 +21,9 @@ from websockets.sync.client import ClientConnection, connect
 from benchmarks.running import free_port
 from tests.app.conftest import NPY, npy, pictures
 from tests.conftest import build_actor, build_manifest
+from training.layout import PolicyRef
 from training.policy import weights_to_bytes
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 BODY = pictures(84, 84, 4)
 ROOT = Path(__file__).resolve().parents[2]

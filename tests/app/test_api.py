@@ -8,7 +8,8 @@ import pytest
 from app.problems import PROBLEM_JSON
 from tests.app.conftest import Bench, is_problem
 from tests.conftest import PublishPolicy
-from training.store import PolicyRef, PolicyStore
+from training.layout import PolicyRef
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ import pytest
 from app.bundled import FOLDER, load_bundled, read_bundled, read_bundled_progress
 from training.manifest import WEIGHTS_FILE
 from training.progress import read_progress
+from training.published import BrokenPolicyError
 from training.rollout import drive
-from training.store import BrokenPolicyError
 
 MOST_BYTES = 10_000_000
 

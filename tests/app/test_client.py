@@ -24,8 +24,9 @@ from benchmarks.running import free_port
 from tests.app.conftest import FakeRenderer, pictures
 from tests.app.live import listen
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.policy import Policy
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 POLICY = {"version": "run-a-000001"}
 

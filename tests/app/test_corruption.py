@@ -21,7 +21,8 @@ from tests.damages import (
     Corrupt,
     Damages,
 )
-from training.store import LATEST_FILE, PolicyRef, PolicyStore
+from training.layout import LATEST_FILE, PolicyRef
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -8,22 +8,24 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app import films
-from app.films import BusyError, ByteCache, FilmOrder, FilmPolicyError, FilmStudio
+from app.film_order import FilmOrder
+from app.films import BusyError, ByteCache, FilmPolicyError, FilmStudio
 from app.metrics import FilmCounts
 from app.schemas import SEED_LIMIT
 from app.storage_reads import StorageReads
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
+from training.published import PublishedPolicy
 from training.rollout import Shot, drive
-from training.store import PolicyRef, PolicyStore, PublishedPolicy
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -286,26 +288,6 @@ async def test_storage_that_hangs_holds_up_no_film_of_a_policy_that_is_known(
     assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
     answers.set()
     assert (await held_up).startswith(b"GIF89a")
-
-
-def test_the_etag_tells_orders_apart() -> None:
-    order = FilmOrder("run", "version", "0" * 64)
-    changes: dict[str, Any] = {
-        "digest": "1" * 64,
-        "version": "other",
-        "seed": 1,
-        "episodes": 2,
-        "max_steps": 999,
-        "fps": 10,
-        "width": 200,
-        "encoding": "webp",
-        "source": "bundled",
-    }
-    others = [dataclasses.replace(order, **{name: value}) for name, value in changes.items()]
-    etags = {film.etag for film in [order, *others]}
-    assert len(etags) == 1 + len(others)
-    assert order.etag == FilmOrder("run", "version", "0" * 64).etag
-    assert all(etag.startswith('"') and etag.endswith('"') for etag in etags)
 
 
 def test_the_cache_forgets_what_was_used_longest_ago() -> None:

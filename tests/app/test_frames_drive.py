@@ -13,9 +13,9 @@ from tests.app.conftest import Bench, pictures
 from tests.conftest import PublishPolicy, build_actor, build_manifest
 from training.actions import ActionFilter
 from training.environment import make_env
+from training.layout import PolicyRef
 from training.policy import Policy, weights_to_bytes
 from training.rollout import PolicyDriver, drive
-from training.store import PolicyRef
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,10 @@ from app.policy_watcher import LoadedPolicy
 from tests.conftest import build_actor, build_policy
 from training import rollout
 from training.environment import Pipeline
+from training.layout import PolicyRef
 from training.policy import Policy
 from training.rollout import Drive, drive
 from training.simulator import FastCarRacing
-from training.store import PolicyRef
 
 FRAMES = 61
 """Of an episode in these tests."""

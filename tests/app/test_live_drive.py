@@ -14,9 +14,9 @@ from tests.app.asgi_socket import Socket, connect
 from tests.app.conftest import Bench
 from tests.conftest import PublishPolicy, build_actor, build_manifest
 from training import rollout
+from training.layout import PolicyRef
 from training.policy import Policy, weights_to_bytes
 from training.rollout import Episode, drive
-from training.store import PolicyRef
 
 pytestmark = pytest.mark.anyio
 

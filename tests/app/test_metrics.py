@@ -21,7 +21,7 @@ from app.metrics import (
 from app.policy_watcher import LoadedPolicy
 from tests.app.conftest import FakeSink
 from tests.conftest import FIRST_PUBLISHED, build_policy
-from training.store import PolicyRef
+from training.layout import PolicyRef
 
 
 def loaded(iteration: int) -> LoadedPolicy:

@@ -24,7 +24,7 @@ from app.origins import FOREIGN_PAGE
 from tests.app.conftest import NPY, is_problem, npy
 from tests.app.running import BODY, Running, memory_of, publish, run_service
 from tests.app.test_render_server import table
-from training.store import PolicyRef, progress_file
+from training.layout import PolicyRef, progress_file
 
 pytestmark = pytest.mark.long
 

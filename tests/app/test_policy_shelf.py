@@ -19,9 +19,11 @@ from app.policy_watcher import PolicyWatcher
 from app.storage_reads import StorageReads
 from tests.app.conftest import pictures
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import Policy
-from training.store import Listing, NoPolicyError, PolicyRef, PolicyStore, PublishedPolicy
+from training.published import PublishedPolicy
+from training.store import Listing, NoPolicyError, PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,11 @@ from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from tests.app.conftest import INTERVAL_S, pictures
 from tests.conftest import PublishPolicy, build_actor, build_manifest
 from tests.damages import Corrupt
+from training.layout import LATEST_FILE, PolicyRef
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import Policy, weights_to_bytes
 from training.storage import Storage
-from training.store import LATEST_FILE, PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 
 def eventually(holds: Callable[[], object], timeout_s: float = 5) -> None:

@@ -11,7 +11,8 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
-from app.films import BusyError, FilmOrder
+from app.film_order import FilmOrder
+from app.films import BusyError
 from app.remote_renderer import RemoteRenderer
 from app.renderer import RENDER_FAILURES, Renderer
 from tests.conftest import build_policy

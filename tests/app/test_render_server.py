@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from app import films
-from app.films import FilmOrder, FilmPolicyError
+from app.film_order import FilmOrder
+from app.films import FilmPolicyError
 from app.render_server import RenderServer
 from app.renderer import CurveEncoding, NoCurveError
 from app.settings import SettingsError
 from tests.conftest import PublishPolicy
 from training import curve, rollout
+from training.layout import PROGRESS_FILE, progress_file
 from training.progress import ProgressRow, write_progress
-from training.store import PROGRESS_FILE, PolicyStore, progress_file
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

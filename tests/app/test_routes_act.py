@@ -17,8 +17,9 @@ from app.settings import Settings
 from tests.app.conftest import JSON, NPY, Bench, FakeRenderer, is_problem, npy, pictures
 from tests.conftest import PublishPolicy
 from training.environment import shrink, to_grey
+from training.layout import PolicyRef
 from training.policy import Policy
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ from app.films import BusyError
 from app.renderer import NoCurveError
 from tests.app.conftest import Bench, is_problem
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.policy import Policy
-from training.store import PolicyRef
 
 pytestmark = pytest.mark.anyio
 

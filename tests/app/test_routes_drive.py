@@ -13,7 +13,8 @@ from app.settings import Settings
 from tests.app.asgi_socket import Socket, connect
 from tests.app.conftest import Bench, open_bench
 from tests.conftest import PublishPolicy
-from training.store import PolicyRef, PolicyStore
+from training.layout import PolicyRef
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -6,14 +6,16 @@ import httpx
 import pytest
 
 from app.api import build_api
-from app.films import BusyError, FilmOrder, FilmPolicyError
+from app.film_order import FilmOrder
+from app.films import BusyError, FilmPolicyError
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import Bench, FakeRenderer, is_problem
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -21,9 +21,9 @@ from tests.app.conftest import NPY, is_problem, pictures
 from tests.app.running import BODY, Running, close_of, publish, run_service
 from tests.app.test_render_server import table
 from training.environment import PictureStack
+from training.layout import PolicyRef, progress_file
 from training.policy import Policy
 from training.rollout import PolicyDriver
-from training.store import PolicyRef, progress_file
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from benchmarks.door import Door
 from tests.app.conftest import INTERVAL_S, NPY, Bench, is_problem, npy, open_bench, pictures
 from tests.conftest import PublishPolicy
 from training import buckets
-from training.store import PolicyRef, PolicyStore
+from training.layout import PolicyRef
+from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 

@@ -19,9 +19,10 @@ from benchmarks.preemption import (
     table,
 )
 from tests.conftest import PublishPolicy
+from training.layout import PolicyRef
 from training.policy import Policy
 from training.rollout import drive
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 ANY = Kill("whole cluster", "any")
 

@@ -11,7 +11,8 @@ from benchmarks.reload import Options, Record, ask_and_publish, bodies, check
 from benchmarks.variants import variant
 from tests.benchmarks.serving import serving
 from training.policy import Policy
-from training.store import PolicyStore, PublishedPolicy
+from training.published import PublishedPolicy
+from training.store import PolicyStore
 
 *VARIANTS, STRANGER = (variant(number) for number in (1, 2, 3))
 POLICIES = [read_bundled(), *VARIANTS]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import build_manifest
 from training.manifest import FORMAT_VERSION, Manifest, SealError
-from training.store import describe_files
+from training.published import describe_files
 
 DIGEST = "0" * 64
 

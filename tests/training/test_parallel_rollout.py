@@ -21,8 +21,8 @@ from training.actions import ActionFilter
 from training.manifest import PolicyDescription
 from training.parallel_rollout import WorkerDiedError, drive_seeds
 from training.policy import Policy
+from training.published import BrokenPolicyError
 from training.rollout import Episode, drive
-from training.store import BrokenPolicyError
 
 FRAMES = 60
 LONG = range(5000)

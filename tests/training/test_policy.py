@@ -21,9 +21,10 @@ from training.distributions import mean
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, PolicyDescription
 from training.network import ConvLayer, NetworkShape
 from training.policy import Policy, weights_to_bytes
+from training.published import BrokenPolicyError, PublishedPolicy, read_policy
 from training.recipe import RECIPES
 from training.storage import Storage
-from training.store import BrokenPolicyError, PolicyStore, PublishedPolicy, read_policy
+from training.store import PolicyStore
 
 Tensors = dict[str, Tensor]
 

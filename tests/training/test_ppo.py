@@ -20,8 +20,8 @@ from training.environment import make_env
 from training.learner import Coefficients, DrivingLearner
 from training.policy import Policy, weights_to_bytes
 from training.ppo import build_config, make_training_env, search_space
+from training.published import PublishedPolicy, describe_files
 from training.recipe import RECIPES, Recipe
-from training.store import PublishedPolicy, describe_files
 
 
 def test_the_published_recipe_reaches_rllib() -> None:

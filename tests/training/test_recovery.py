@@ -1,4 +1,4 @@
-"""Which checkpoint a trial goes on from, and what becomes of one that storage refuses."""
+"""When checkpoints are chosen, and what becomes of one that cannot be stored."""
 
 from __future__ import annotations
 
@@ -6,32 +6,28 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from pyarrow import fs
-from ray.train._internal.session import _TrainingResult
-from ray.train._internal.storage import StorageContext
-from ray.tune import Callback, Checkpoint, CheckpointConfig
+from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from tests.training.conftest import LOCAL
+from tests.training.trial_scene import Scene
 from training import tuning
 from training.progress import read_progress
 from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback
 from training.recipe import Recipe
-from training.recovery import Recovery, has_ended, stored_iteration
+from training.recovery import Recovery
 from training.run import Run, RunError
 from training.storage import Storage, StorageError
 from training.store import PolicyStore
 from training.trainable import _BRIEFLY_S
 from training.trial_table import TrialTables
 from training.tuning import tune_trials
-from training.whole_checkpoint import seal
 
 
 class Told(Callback):  # type: ignore[misc]
@@ -46,197 +42,65 @@ class Told(Callback):  # type: ignore[misc]
         self.iterations.append(trial.last_result["training_iteration"])
 
 
-class Scene:
-    """A run with one trial, as it is when Tune takes it up."""
-
-    def __init__(self, root: str, scratch: Path) -> None:
-        self.run = Run(Storage.open(root), "run-a")
-        self.told = Told()
-        self._scratch = scratch
-        storage = StorageContext(
-            storage_path=self.run.storage.at("runs"),
-            storage_filesystem=self.run.storage.filesystem,
-            experiment_dir_name="run-a",
-            trial_dir_name="t-0",
-        )
-        self.trial = Trial(
-            "PPO",
-            trial_id="t-0",
-            stub=True,
-            storage=storage,
-            checkpoint_config=CheckpointConfig(num_to_keep=3),
-        )
-
-    def store(self, name: str, iteration: int) -> None:
-        """A whole checkpoint in storage."""
-        folder = self._scratch / name
-        (folder / "learner").mkdir(parents=True)
-        (folder / "learner" / "state.pkl").write_bytes(b"state" * iteration)
-        seal(folder, iteration, {"training_iteration": iteration, "return_mean": 1.5})
-        self.run.storage.copy_folder(
-            str(folder), f"runs/run-a/t-0/{name}", source_filesystem=fs.LocalFileSystem()
-        )
-
-    def damage(self, name: str) -> None:
-        self.run.storage.write(f"runs/run-a/t-0/{name}/learner/state.pkl", b"half")
-
-    def name(self, name: str, iteration: int) -> None:
-        """Tune's state names this one as the newest."""
-        self.trial.run_metadata.checkpoint_manager.register_checkpoint(
-            _TrainingResult(
-                checkpoint=Checkpoint(
-                    self.run.storage.at(f"runs/run-a/t-0/{name}"), self.run.storage.filesystem
-                ),
-                metrics={"training_iteration": iteration},
-            )
-        )
-        self.trial.storage.current_checkpoint_index = int(name[-6:])
-
-    def begin(self, *, taken_up: bool = True) -> None:
-        """Tune's first step."""
-        recovery = Recovery(self.run, resume=True, observers=[self.told])
-        if taken_up:
-            recovery.set_state({})
-        recovery.on_step_begin(0, [self.trial])
-
-    @property
-    def chosen(self) -> tuple[str, int]:
-        return Path(self.trial.checkpoint.path).name, stored_iteration(self.trial)
+def begin(scene: Scene, *, taken_up: bool = True) -> tuple[Recovery, Told]:
+    """Tune's first step."""
+    told = Told()
+    recovery = Recovery(scene.run, resume=True, observers=[told])
+    if taken_up:
+        recovery.set_state({})
+    recovery.on_step_begin(0, [scene.trial])
+    return recovery, told
 
 
 @pytest.fixture
-def scene(any_root: str, tmp_path: Path) -> Scene:
-    return Scene(any_root, tmp_path / "scratch")
+def scene(tmp_path: Path) -> Scene:
+    return Scene(str(tmp_path / "root"), tmp_path / "scratch")
 
 
-def stored(scene: Scene, names: Sequence[str]) -> None:
-    for number, name in enumerate(names, start=1):
-        scene.store(name, 2 * number)
-
-
-CHECKPOINTS = ["checkpoint_000000", "checkpoint_000001", "checkpoint_000002"]
-
-
-def test_a_whole_checkpoint_that_tune_names_is_used(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    stored(scene, CHECKPOINTS)
-    scene.name("checkpoint_000002", 6)
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000002", 6)
-    assert caplog.text == ""
-    assert scene.told.iterations == []
-
-
-def test_broken_ones_are_refused_with_reasons_and_an_older_one_is_used(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    stored(scene, CHECKPOINTS)
-    scene.name("checkpoint_000002", 6)
-    scene.damage("checkpoint_000002")
-    scene.damage("checkpoint_000001")
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000000", 2)
-    assert "t-0: checkpoint_000001 is refused: its learner/state.pkl has 4 bytes" in caplog.text
-    assert "t-0: checkpoint_000002 is refused: its learner/state.pkl has 4 bytes" in caplog.text
-    assert "goes on from checkpoint_000000, taken after iteration 2" in caplog.text
-    assert scene.trial.storage.current_checkpoint_index == 2, "the next one is a new folder"
-    assert scene.told.iterations == []
-
-
-def test_one_that_tune_did_not_come_to_know_is_used_and_told_of(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_observers_are_told_of_a_checkpoint_that_tune_did_not_come_to_know(scene: Scene) -> None:
     """The driver died between the copy and its note; nothing was published."""
-    stored(scene, CHECKPOINTS)
-    scene.name("checkpoint_000001", 4)
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000002", 6)
-    assert scene.told.iterations == [6]
-    assert scene.trial.storage.current_checkpoint_index == 2
+    scene.store("checkpoint_000000", 2)
+    scene.store("checkpoint_000001", 4)
+    scene.name("checkpoint_000000", 2)
+    assert begin(scene)[1].iterations == [4]
 
 
-def test_a_copy_that_was_cut_short_is_written_over(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    stored(scene, CHECKPOINTS[:2])
+def test_observers_are_not_told_again_of_one_that_tune_knows(scene: Scene) -> None:
+    scene.store("checkpoint_000000", 2)
+    scene.store("checkpoint_000001", 4)
     scene.name("checkpoint_000001", 4)
-    scene.run.storage.write("runs/run-a/t-0/checkpoint_000002/learner/state.pkl", b"half")
-    scene.begin()
+    scene.damage("checkpoint_000001")
+    assert begin(scene)[1].iterations == []
+    assert scene.chosen == ("checkpoint_000000", 2)
+
+
+def test_a_lost_trial_s_checkpoint_is_chosen_anew(scene: Scene) -> None:
+    scene.store("checkpoint_000000", 2)
+    scene.name("checkpoint_000000", 2)
+    recovery, _ = begin(scene)
+    scene.store("checkpoint_000001", 4)
+    recovery.on_step_begin(1, [scene.trial])
+    assert scene.chosen == ("checkpoint_000000", 2)
+    recovery.on_trial_recover(1, [scene.trial], scene.trial)
+    recovery.on_step_begin(2, [scene.trial])
     assert scene.chosen == ("checkpoint_000001", 4)
-    assert scene.trial.storage.current_checkpoint_index == 1
-    assert "checkpoint_000002 is refused: it has no files.json" in caplog.text
-    assert "goes on from checkpoint_000001, taken after iteration 4" in caplog.text
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_no_number_is_used_twice_where_tune_s_count_is_behind(scene: Scene, damaged: bool) -> None:
-    """Storage erred between a checkpoint's note and its count, as older ones were deleted."""
-    stored(scene, CHECKPOINTS)
-    scene.name("checkpoint_000002", 6)
-    if damaged:
-        scene.damage("checkpoint_000002")
-    scene.trial.storage.current_checkpoint_index = 1
-    scene.begin()
-    assert scene.chosen == (("checkpoint_000001", 4) if damaged else ("checkpoint_000002", 6))
-    assert scene.trial.storage.current_checkpoint_index == 2
-
-
-def test_the_best_one_s_copy_takes_the_place_of_none(scene: Scene) -> None:
-    stored(scene, ["best_checkpoint_000002", "checkpoint_000001", "checkpoint_000002"])
-    scene.name("checkpoint_000002", 6)
-    scene.damage("checkpoint_000001")
-    scene.damage("checkpoint_000002")
-    scene.trial.storage.current_checkpoint_index = 0
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000003", 2)
-    assert scene.trial.storage.current_checkpoint_index == 3
-
-
-def test_one_that_is_named_and_was_deleted_since_is_no_harm(scene: Scene) -> None:
-    stored(scene, CHECKPOINTS[1:])
-    scene.name("checkpoint_000000", 1)
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000002", 4)
-
-
-def test_the_kept_best_one_is_used_where_the_newer_ones_are_broken(scene: Scene) -> None:
-    stored(scene, ["best_checkpoint_000002", "checkpoint_000001", "checkpoint_000002"])
-    scene.name("checkpoint_000002", 6)
-    scene.damage("checkpoint_000001")
-    scene.damage("checkpoint_000002")
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000003", 2), "a copy, as the best one may be replaced"
-    assert scene.trial.storage.current_checkpoint_index == 3
-
-
-def test_where_none_is_whole_the_run_ends_with_all_reasons(scene: Scene) -> None:
-    stored(scene, CHECKPOINTS[:2])
-    scene.name("checkpoint_000001", 4)
+def test_what_ends_the_run_is_kept_as_tune_may_wrap_it(scene: Scene) -> None:
+    scene.store("checkpoint_000000", 2)
+    scene.name("checkpoint_000000", 2)
     scene.damage("checkpoint_000000")
-    scene.damage("checkpoint_000001")
-    with pytest.raises(RunError, match=r"t-0.*checkpoint_000000: .*checkpoint_000001: .*--restart"):
-        scene.begin()
-
-
-def test_a_trial_whose_first_copy_was_cut_short_begins_again(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    scene.run.storage.write("runs/run-a/t-0/checkpoint_000000/learner/state.pkl", b"half")
-    scene.begin()
-    assert scene.trial.checkpoint is None
-    assert "begins again: its first checkpoint is refused" in caplog.text
-
-
-def test_a_trial_without_a_checkpoint_has_nothing_to_choose(scene: Scene) -> None:
-    scene.begin()
-    assert scene.trial.checkpoint is None
+    recovery = Recovery(scene.run, resume=True, observers=[])
+    recovery.set_state({})
+    with pytest.raises(RunError) as raised:
+        recovery.on_step_begin(0, [scene.trial])
+    assert recovery.failure is raised.value
 
 
 def test_a_state_that_tune_does_not_take_up_ends_the_run(scene: Scene) -> None:
     """Tune itself would begin from nothing, on top of what is there."""
     with pytest.raises(RunError, match="Tune cannot read its state"):
-        scene.begin(taken_up=False)
+        begin(scene, taken_up=False)
 
 
 def test_failures_before_a_stored_checkpoint_do_not_count_any_more(scene: Scene) -> None:
@@ -251,34 +115,8 @@ def test_failures_before_a_stored_checkpoint_do_not_count_any_more(scene: Scene)
 def test_a_resumed_trial_may_fail_as_often_as_a_new_one(scene: Scene) -> None:
     """Tune goes on counting where it gave the trial up."""
     scene.trial.run_metadata.num_failures = 6
-    scene.begin()
+    begin(scene)
     assert scene.trial.num_failures == 0
-
-
-@pytest.mark.parametrize(
-    ("criterion", "last", "ended"),
-    [
-        ({"training_iteration": 6}, {}, True),
-        ({"training_iteration": 7}, {"training_iteration": 6}, False),
-        ({"training_iteration": 7}, {"training_iteration": 6, "done": True}, True),
-        ({"training_iteration": 9}, {"training_iteration": 8, "done": True}, False),
-    ],
-    ids=["the last iteration", "an earlier one", "given up here", "given up later"],
-)
-def test_whether_a_trial_has_ended_is_told_by_its_newest_checkpoint(
-    scene: Scene, criterion: dict[str, int], last: dict[str, Any], ended: bool
-) -> None:
-    stored(scene, CHECKPOINTS)
-    scene.name("checkpoint_000001", 4)
-    scene.trial.stopping_criterion = criterion
-    scene.trial.run_metadata.last_result = last
-    scene.begin()
-    assert scene.chosen == ("checkpoint_000002", 6)
-    assert has_ended(scene.trial) == ended
-
-
-def test_a_trial_without_a_checkpoint_has_not_ended(scene: Scene) -> None:
-    assert not has_ended(scene.trial)
 
 
 class Outage(Callback):  # type: ignore[misc]
@@ -396,9 +234,8 @@ class Gone:
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("done", [False, True])
 def test_a_process_that_is_lost_after_storage_refused_raises_no_error_of_ray_s(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, done: bool
+    scene: Scene, caplog: pytest.LogCaptureFixture, done: bool
 ) -> None:
-    scene = Scene(str(tmp_path / "root"), tmp_path / "scratch")
     scene.trial.run_metadata.last_result = {"training_iteration": 6, "done": done}
     actor = Gone.options(num_cpus=0).remote()  # type: ignore[attr-defined]
     ray.kill(actor)
@@ -421,7 +258,9 @@ def test_storage_that_stays_away_ends_the_run_with_a_message(
     root = tmp_path / "root"
     run = Run(Storage.open(str(root)), "run-a")
     outage = Outage(root, begins=2, ends=None)
-    with pytest.raises(StorageError, match=r"refused the checkpoints of trial .* iteration 1;"):
+    with pytest.raises(
+        StorageError, match=r"checkpoints of trial .* could not be stored in .* iteration 1;"
+    ):
         train(run, tiny_recipe, outage)
     outage.end()
     assert [manifest.iteration for manifest in PolicyStore(run.storage).listing().policies] == [1]

@@ -7,10 +7,12 @@ import pytest
 
 from tests.conftest import PublishPolicy, exists
 from tests.damages import Corrupt
+from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.published import BrokenPolicyError
 from training.retention import prune
 from training.storage import Storage
-from training.store import BrokenPolicyError, PolicyRef, PolicyStore
+from training.store import PolicyStore
 
 Refs = list[PolicyRef]
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
-import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import exists
+from tests.training.tune_states import write_tune_state
+from training.recipe import RECIPES
 from training.run import Run, RunError, default_run_name
 from training.storage import Storage, StorageError
 
@@ -22,10 +25,7 @@ def run(tmp_path: Path) -> Run:
 def begin(run: Run, settings: dict[str, Any] | None = None) -> None:
     """What a run leaves behind once Tune has begun."""
     run.prepare(settings or SETTINGS, resume="auto", restart=False)
-    state = {"trial_data": [["{}", "{}"]], "runner_data": {"a": 1}}
-    run.write_json("experiment_state-2026.json", state)
-    for name in ("callback-states-2026.pkl", "basic-variant-state-2026.json"):
-        run.storage.write(f"runs/run-a/{name}", pickle.dumps({"a": 1}))
+    write_tune_state(run.storage, "runs/run-a", "2026")
 
 
 def test_a_new_run_starts_and_keeps_its_settings(run: Run) -> None:
@@ -61,6 +61,57 @@ def test_other_settings_are_not_mixed_in(run: Run) -> None:
         run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=False)
 
 
+FULL = {"trials": 1, "seed": 0, **dataclasses.asdict(RECIPES["swift"]), "recipe": "swift"}
+
+
+def resume_after_change(run: Run, change: Callable[[dict[str, Any]], Any]) -> bool:
+    """Resume with today's settings a run that was started with others."""
+    begin(run, FULL)
+    before = json.loads(run.storage.read("runs/run-a/run.json"))
+    change(before)
+    run.write_json("run.json", before)
+    return run.prepare(FULL, resume="must", restart=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda before: before.pop("keep_checkpoints"),
+        lambda before: before["asha"].pop("grace_period"),
+        lambda before: before["action_filter"].pop("smooth_alpha"),
+        lambda before: before.pop("asha"),
+    ],
+    ids=["an option", "a value within one", "one with another default in a recipe", "a group"],
+)
+def test_an_option_that_did_not_exist_had_its_default(
+    run: Run, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    assert resume_after_change(run, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda before: before.pop("adam_epsilon"), "adam_epsilon was 1e-08 and is now 1e-05"),
+        (
+            lambda before: before["coaching"].pop("spin"),
+            r"coaching was .*'spin': 0\.0.* and is now",
+        ),
+        (lambda before: before.pop("search"), r"search was \{'lr'.* and is now \{\}"),
+        (lambda before: before.update(gone=1), "gone was 1 and is now None"),
+        (lambda before: before["asha"].update(gone=1), "asha was .*'gone': 1"),
+        (lambda before: before.pop("seed"), "seed was None and is now 0"),
+        (lambda before: before.update(asha=[]), r"asha was \[\] and is now"),
+    ],
+    ids=["an option", "within one", "a search", "gone", "gone within", "of the run", "no group"],
+)
+def test_an_option_that_did_not_exist_and_is_not_at_its_default_is_another_setting(
+    run: Run, change: Callable[[dict[str, Any]], Any], told: str
+) -> None:
+    with pytest.raises(RunError, match=told):
+        resume_after_change(run, change)
+
+
 def test_a_job_restarts_once_and_its_retries_go_on(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,14 +125,19 @@ def test_a_job_restarts_once_and_its_retries_go_on(
         begin(run)
 
 
-def test_restart_begins_again_and_keeps_published_policies(run: Run) -> None:
+def test_restart_begins_again_and_keeps_published_policies(any_root: str) -> None:
+    run = Run(Storage.open(any_root), "run-a")
     begin(run)
     run.storage.write("runs/run-a/policies/v1/manifest.json", b"{}")
     run.storage.write("runs/run-a/trial-1/checkpoint_000001/state", b"x")
+    run.storage.write("runs/run-a/progress.csv", b"trial")
+    run.storage.write("runs/run-b/run.json", b"{}")
     assert run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=True) is False
-    assert exists(run.storage, "runs/run-a/policies/v1/manifest.json")
-    assert not exists(run.storage, "runs/run-a/trial-1")
-    assert not exists(run.storage, "runs/run-a/experiment_state-2026.json")
+    assert run.storage.folders("runs/run-a") == ["policies"]
+    assert run.storage.files("runs/run-a") == ["run.json"]
+    assert b'"lr": 0.1' in run.storage.read("runs/run-a/run.json")
+    assert run.storage.read("runs/run-a/policies/v1/manifest.json") == b"{}"
+    assert run.storage.read("runs/run-b/run.json") == b"{}"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[1]"])

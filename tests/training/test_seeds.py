@@ -33,6 +33,13 @@ def test_environments_of_neighbouring_env_runners_have_seeds_of_their_own() -> N
     assert environment_seeds(3, 2) == environment_seeds(3, 8)[:2]
 
 
+def test_a_trial_that_goes_on_has_other_seeds_at_each_iteration() -> None:
+    seeds = [seed for after in range(16) for seed in environment_seeds(3, 8, after=after)]
+    assert len(set(seeds)) == 16 * 8
+    assert environment_seeds(3, 8, after=0) == environment_seeds(3, 8)
+    assert all(seed in TRAINING_SEEDS for seed in seeds)
+
+
 def test_scores_are_taken_on_a_hundred_tracks_outside_training_s_half() -> None:
     assert len(set(SCORE_SEEDS)) == 100
     assert set(SCORE_SEEDS) <= set(GIVEN_SEEDS[SCORE_SEEDS.start : SCORE_SEEDS.stop])

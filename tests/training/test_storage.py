@@ -139,8 +139,16 @@ def test_folders_are_listed_by_name_without_files(anywhere: Storage) -> None:
     assert anywhere.folders("") == ["runs"]
 
 
+def test_files_are_listed_by_name_without_folders(anywhere: Storage) -> None:
+    for path in ("runs/b.json", "runs/a.json", "runs/folder/file", "latest.json"):
+        anywhere.write(path, b"content")
+    assert anywhere.files("runs") == ["a.json", "b.json"]
+    assert anywhere.files("") == ["latest.json"]
+
+
 def test_a_folder_that_is_not_there_holds_none(anywhere: Storage) -> None:
     assert anywhere.folders("absent") == []
+    assert anywhere.files("absent") == []
 
 
 def test_files_and_folders_exist_once_written(anywhere: Storage) -> None:

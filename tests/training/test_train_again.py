@@ -17,13 +17,14 @@ import pytest
 
 from tests.training.conftest import LOCAL
 from tests.training.running import TINY, run_train
+from training.layout import PolicyRef
 from training.manifest import Manifest
 from training.progress import read_progress
 from training.publishing import PublishingCallback
 from training.recipe import LogUniform, Recipe
 from training.run import Run
 from training.storage import Storage
-from training.store import PolicyRef, PolicyStore
+from training.store import PolicyStore
 from training.train import Command, RunOptions, _train
 
 pytestmark = pytest.mark.long

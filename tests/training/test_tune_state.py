@@ -2,22 +2,21 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import exists
+from tests.training.tune_states import write_tune_state
 from training.storage import Storage
 from training.tune_state import BrokenStateError, has_state, leave_newest_whole
 
 RUN = "runs/run-a"
 OLD, NEW = "2026-01-01_10-00-00", "2026-01-01_11-00-00"
-FILES = {
-    "experiment_state-{}.json": json.dumps({"trial_data": [["{}", "{}"]], "runner_data": {"a": 1}}),
-    "callback-states-{}.pkl": pickle.dumps({0: {"best": {}}}).decode("latin-1"),
-    "basic-variant-state-{}.json": pickle.dumps({"counter": 1}).decode("latin-1"),
-}
-NAMES = [name.format(NEW) for name in FILES]
+EXPERIMENT = f"experiment_state-{NEW}.json"
+NAMES = [EXPERIMENT, f"callback-states-{NEW}.pkl", f"basic-variant-state-{NEW}.json"]
 
 
 @pytest.fixture
@@ -25,8 +24,7 @@ def storage(any_root: str) -> Storage:
     """A run that was started twice."""
     storage = Storage.open(any_root)
     for start in (OLD, NEW):
-        for name, content in FILES.items():
-            storage.write(f"{RUN}/{name.format(start)}", content.encode("latin-1"))
+        write_tune_state(storage, RUN, start)
     return storage
 
 
@@ -58,6 +56,93 @@ def test_a_state_without_one_of_its_files_gives_way_too(storage: Storage, name: 
     assert not exists(storage, f"{RUN}/experiment_state-{NEW}.json")
 
 
+Damage = Callable[[dict[str, Any]], None]
+
+
+def in_trial(part: int, damage: Damage) -> Damage:
+    """A damage to a trial's own state (0), or to what is known of its running (1)."""
+
+    def change(state: dict[str, Any]) -> None:
+        (trial,) = state["trial_data"]
+        own = json.loads(trial[part])
+        damage(own)
+        trial[part] = json.dumps(own)
+
+    return change
+
+
+def cut_pickle(name: str) -> Damage:
+    def change(state: dict[str, Any]) -> None:
+        found = state[name]
+        if isinstance(found, str):
+            state[name] = found[:-8]
+        else:
+            found["value"] = found["value"][:-8]
+
+    return change
+
+
+def flip_bit(name: str) -> Damage:
+    """In the pickle's protocol, which is its second byte."""
+
+    def change(state: dict[str, Any]) -> None:
+        pickled = bytearray.fromhex(state[name]["value"])
+        pickled[1] ^= 1 << 6
+        state[name]["value"] = pickled.hex()
+
+    return change
+
+
+def spoil_digit(name: str) -> Damage:
+    """What a flipped bit makes of a hexadecimal digit."""
+
+    def change(state: dict[str, Any]) -> None:
+        value = state[name]["value"]
+        state[name]["value"] = value[:40] + chr(ord(value[40]) ^ 64) + value[41:]
+
+    return change
+
+
+def lose(name: str) -> Damage:
+    def change(state: dict[str, Any]) -> None:
+        del state[name]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    {
+        "a cut pickle of the trial": in_trial(0, cut_pickle("placement_group_factory")),
+        "a cut pickle in the trial": in_trial(0, cut_pickle("storage")),
+        "a bit in the trial's storage": in_trial(0, flip_bit("storage")),
+        "a digit in the trial's storage": in_trial(0, spoil_digit("storage")),
+        "a trial without a name": in_trial(0, lose("trainable_name")),
+        "cut checkpoints": in_trial(1, cut_pickle("checkpoint_manager")),
+        "a bit in the checkpoints": in_trial(1, flip_bit("checkpoint_manager")),
+        "a digit in the checkpoints": in_trial(1, spoil_digit("checkpoint_manager")),
+        "no checkpoints": in_trial(1, lose("checkpoint_manager")),
+        "a trial of one half": lambda state: state["trial_data"][0].pop(),
+        "a trial that is cut": lambda state: state["trial_data"].__setitem__(0, ["{", "{}"]),
+        "a run without a start": lambda state: lose("_session_str")(state["runner_data"]),
+    }.items(),
+    ids=lambda named: named[0],
+)
+def test_a_state_that_is_json_and_damaged_within_gives_way_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: tuple[str, Damage]
+) -> None:
+    storage = Storage.open(str(tmp_path))
+    for start in (OLD, NEW):
+        write_tune_state(storage, RUN, start)
+    state = json.loads(storage.read(f"{RUN}/{EXPERIMENT}"))
+    damage[1](state)
+    storage.write(f"{RUN}/{EXPERIMENT}", json.dumps(state).encode())
+    leave_newest_whole(storage, RUN)
+    assert f"put aside: {EXPERIMENT} is damaged" in caplog.text
+    assert not exists(storage, f"{RUN}/{EXPERIMENT}")
+    assert exists(storage, f"{RUN}/experiment_state-{OLD}.json")
+
+
 @pytest.mark.parametrize("document", ["[]", "{}", '{"trial_data": [], "runner_data": {"a": 1}}'])
 def test_a_state_of_nothing_is_damaged(storage: Storage, document: str) -> None:
     storage.write(f"{RUN}/{NAMES[0]}", document.encode())
@@ -74,15 +159,14 @@ def test_where_none_is_whole_all_reasons_are_told_and_nothing_is_moved(storage: 
 
 
 def test_the_newest_three_are_kept(storage: Storage) -> None:
-    for number in range(4):
-        for name, content in FILES.items():
-            start = f"2026-01-02_0{number}-00-00"
-            storage.write(f"{RUN}/{name.format(start)}", content.encode("latin-1"))
+    starts = [f"2026-01-02_0{number}-00-00" for number in range(4)]
+    for start in starts:
+        write_tune_state(storage, RUN, start)
     leave_newest_whole(storage, RUN)
-    for name in FILES:
-        kept = [exists(storage, f"{RUN}/{name.format(f'2026-01-02_0{n}-00-00')}") for n in range(4)]
+    for name in NAMES:
+        kept = [exists(storage, f"{RUN}/{name.replace(NEW, start)}") for start in starts]
         assert kept == [False, True, True, True]
-        assert not exists(storage, f"{RUN}/{name.format(NEW)}")
+        assert not exists(storage, f"{RUN}/{name}")
 
 
 def test_a_run_has_a_state_or_has_none(storage: Storage) -> None:

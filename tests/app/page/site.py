@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from app.api import build_api
 from app.bundled import load_bundled
-from app.films import FilmOrder
+from app.film_order import FilmOrder
 from app.policy_watcher import PolicyWatcher
 from app.render_server import RenderServer
 from app.renderer import RENDER_FAILURES, RenderFailure
@@ -23,8 +23,9 @@ from app.settings import Settings
 from tests.app.conftest import INTERVAL_S
 from tests.app.test_render_server import table
 from tests.conftest import build_actor, build_manifest
+from training.layout import PolicyRef, progress_file
 from training.policy import Policy, weights_to_bytes
-from training.store import PolicyRef, PolicyStore, progress_file
+from training.store import PolicyStore
 
 PREFIX = "/car"
 
