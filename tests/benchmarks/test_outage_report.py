@@ -14,7 +14,7 @@ def borne() -> Outage:
     return Outage(
         gone_after=5,
         back_after=10,
-        away_s=30.0,
+        away_s=300.0,
         told=range(1, 15),
         stayed=True,
         policy_s=2.0,
@@ -55,6 +55,12 @@ def test_the_last_iteration_before_may_have_been_refused() -> None:
     outage = borne()
     outage.gone_after, outage.published = 4, {2, 11, 12, 14}
     assert outage.unpublished() == ([], [4, 6, 8, 10], [])
+
+
+def test_a_short_absence_may_fall_into_one_iteration() -> None:
+    outage = borne()
+    outage.back_after, outage.away_s = 5, 10.0
+    assert outage.broken_promises() == []
 
 
 @pytest.mark.parametrize(
