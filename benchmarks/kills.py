@@ -17,15 +17,13 @@ from benchmarks.processes import usage
 from training.manifest import MANIFEST_FILE
 from training.storage import Storage
 from training.trial_checkpoints import CHECKPOINT
-from training.whole_checkpoint import LIST_FILE, BrokenCheckpointError, verify
+from training.whole_checkpoint import BrokenCheckpointError, verify
 
 Target = Literal["whole cluster", "driver", "trial", "env runner"]
 Moment = Literal["any", "checkpoint", "publishing"]
 
 _PROCESS: Final = {"trial": "ray::DrivingPPO", "env runner": "ray::SingleAgentEnvRunner"}
 _POLICIES: Final = "policies"
-_LAST: Final[dict[Moment, str]] = {"checkpoint": LIST_FILE, "publishing": MANIFEST_FILE}
-"""The file without which it is half written."""
 _POLL_S: Final = 0.001
 
 
@@ -78,13 +76,11 @@ class Watch:
         self._known = {folder for moment in self._above for folder in self._written(moment)}
 
     def wait(self, moment: Moment, goes_on: Callable[[], bool]) -> str | None:
-        """Wait until something is half written; its folder, or None where nothing goes on."""
+        """Wait until something begins to be written; its folder, or None where nothing goes on."""
         while goes_on():
-            for folder in self._written(moment) - self._known:
-                if not _has(self._storage, f"{folder}/{_LAST[moment]}"):
-                    return folder
-                # It was whole when it was looked at, and will not be half written any more.
-                self._known.add(folder)
+            # Not looked at more closely: in a bucket a policy would be whole by then.
+            if new := self._written(moment) - self._known:
+                return new.pop()
             time.sleep(_POLL_S)
         return None
 
@@ -100,17 +96,13 @@ class Watch:
 def was_inside(storage: Storage, moment: Moment, folder: str) -> bool:
     """Whether a kill left that folder half written, as it was to."""
     if moment == "publishing":
-        return not _has(storage, f"{folder}/{_LAST[moment]}")
+        found = storage.filesystem.get_file_info(storage.at(f"{folder}/{MANIFEST_FILE}")).type
+        return bool(found == fs.FileType.NotFound)
     try:
         verify(storage.filesystem, storage.at(folder))
     except BrokenCheckpointError:
         return True
     return False
-
-
-def _has(storage: Storage, relative: str) -> bool:
-    found = storage.filesystem.get_file_info(storage.at(relative)).type
-    return bool(found == fs.FileType.File)
 
 
 def victims(driver: int, target: Target) -> list[int]:
