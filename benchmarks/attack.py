@@ -14,7 +14,6 @@ one was wrong, a probe failed, many were refused without a crowd, or memory grew
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import sys
 import time
@@ -22,9 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from statistics import linear_regression
-from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import unquote
+from typing import Any, Final, TypeVar
 
 import httpx
 import torch
@@ -32,16 +29,18 @@ import tyro
 
 from app.bundled import load_bundled
 from app.settings import MIB
-from benchmarks.attacks.documented import Answer, Documented
-from benchmarks.attacks.generated import Generated, generated
+from benchmarks.attacks.documented import Documented
+from benchmarks.attacks.generated import generated
 from benchmarks.attacks.hostile_addresses import hostile_addresses
 from benchmarks.attacks.hostile_bodies import hostile_bodies
 from benchmarks.attacks.hostile_connections import BODY_TIMEOUT_S, HOSTILE_CONNECTIONS
 from benchmarks.attacks.hostile_drives import HOSTILE_DRIVES, crowd
-from benchmarks.attacks.malice import Harm, Malice
+from benchmarks.attacks.malice import Harm
+from benchmarks.attacks.memory import Look, left_behind
 from benchmarks.attacks.ordinary import Ordinary
+from benchmarks.attacks.sender import Sender
 from benchmarks.attacks.tally import Tally
-from benchmarks.attacks.wire import WAIT_S, NoAnswerError, line, wire
+from benchmarks.attacks.wire import WAIT_S
 from benchmarks.processes import usage
 from benchmarks.running import OURS, SMALL_CACHE, Running, running
 
@@ -88,15 +87,6 @@ class Options:
     """What they may have grown by meanwhile."""
 
 
-class Look(NamedTuple):
-    """The service's memory at some moment."""
-
-    requests: int
-    """How many were over."""
-    resident: int
-    """Bytes of all processes."""
-
-
 class Attack:
     """Everything that is sent, and what came back."""
 
@@ -110,15 +100,21 @@ class Attack:
         self._http = http
         self._over = 0
         self._chance = random.Random(options.seed)  # noqa: S311
-        self._documented = Documented({"paths": {}})
-        self._ordinary = Ordinary(load_bundled(), http, server.port)
 
     async def run(self) -> None:
         """Attack, then let the service come to rest."""
         document = (await self._http.get("/openapi.json")).json()
         version = (await self._http.get("/policy")).json()["version"]
-        self._documented = Documented(document)
-        waves = await asyncio.to_thread(self._waves, document, version)
+        ordinary = Ordinary(load_bundled(), self._http, self._server.port)
+        sender = Sender(
+            self._http,
+            self._server.port,
+            Documented(document),
+            ordinary,
+            self._chance,
+            self.tally,
+        )
+        waves = await asyncio.to_thread(self._waves, sender, document, version)
         self._look()
         probing = asyncio.create_task(self._probe())
         for works in waves:
@@ -137,7 +133,9 @@ class Attack:
             await work()
             self._over += 1
 
-    def _waves(self, document: Mapping[str, Any], version: str) -> list[list[Callable[[], Any]]]:
+    def _waves(
+        self, sender: Sender, document: Mapping[str, Any], version: str
+    ) -> list[list[Callable[[], Any]]]:
         """All that is to be sent, in a mixed order: what crowds, and then what does not."""
         number = {kind: int(share * self._options.requests) for kind, share in _SHARES.items()}
         operations = sum(map(len, document["paths"].values()))
@@ -146,18 +144,21 @@ class Attack:
         made = [*generated(document, self._server.url, examples, self._options.seed)]
         by_hand = [*hostile_bodies(MIB), *hostile_addresses(version)]
         crowds: list[Callable[[], Any]] = [
-            *(partial(self._harm, _CROWDS, crowd) for _ in range(number[_CROWDS])),
-            *(partial(self._ask, _BESIDE) for _ in range(number[_BESIDE])),
+            *(partial(sender.harm, _CROWDS, crowd) for _ in range(number[_CROWDS])),
+            *(partial(sender.ask, _BESIDE) for _ in range(number[_BESIDE])),
         ]
         works: list[Callable[[], Any]] = [
-            *(partial(self._ask, _ORDINARY) for _ in range(number[_ORDINARY])),
-            *(partial(self._send_generated, each) for each in self._some(made, number[_GENERATED])),
+            *(partial(sender.ask, _ORDINARY) for _ in range(number[_ORDINARY])),
+            *(
+                partial(sender.send_generated, _GENERATED, each)
+                for each in self._some(made, number[_GENERATED])
+            ),
         ]
         for kind, harms in ((_CONNECTIONS, HOSTILE_CONNECTIONS), (_DRIVES, HOSTILE_DRIVES)):
             chosen = self._some(harms, number[kind])
-            works += [partial(self._harm, f"{kind}, {_name(harm)}", harm) for harm in chosen]
+            works += [partial(sender.harm, f"{kind}, {_name(harm)}", harm) for harm in chosen]
         rest = self._options.requests - len(crowds) - len(works)
-        works += [partial(self._send, malice) for malice in self._some(by_hand, rest)]
+        works += [partial(sender.send, malice) for malice in self._some(by_hand, rest)]
         for wave in (crowds, works):
             self._chance.shuffle(wave)
         return [crowds, works]
@@ -170,51 +171,6 @@ class Attack:
                 yield from self._chance.sample(among, len(among))
 
         return islice(rounds(), number)
-
-    async def _ask(self, kind: str) -> None:
-        try:
-            answer, fault = await self._ordinary.ask(self._chance)
-        except (httpx.HTTPError, OSError) as error:
-            answer, fault = "none", type(error).__name__
-        self.tally.note(kind, answer, fault)
-
-    async def _send_generated(self, made: Generated) -> None:
-        request = made.request
-        try:
-            response = await self._http.send(request)
-        except httpx.HTTPError as error:
-            self.tally.note(_GENERATED, "none", f"{request.method} {request.url}: {error!r}")
-            return
-        answer = Answer(response.status_code, dict(response.headers), response.content)
-        fault = self._documented.fault(request.method, request.url.path, answer)
-        # It takes a 503 for a fault of the service.
-        if not fault and response.status_code != 503:
-            fault = made.fault(response)
-        about = f"{request.method} {str(request.url)[:80]}: {fault}" if fault else ""
-        self.tally.note(_GENERATED, f"{response.status_code}", about)
-
-    async def _send(self, malice: Malice) -> None:
-        try:
-            async with line(self._server.port) as connection:
-                connection.send(wire(malice))
-                answer = await connection.answer(malice.method)
-        except (NoAnswerError, OSError) as error:
-            self.tally.note(malice.kind, "none", f"{malice.method} {malice.target[:80]}: {error}")
-            return
-        path = unquote(malice.target.partition("?")[0])
-        fault = self._documented.fault(malice.method, path, answer)
-        if not fault and answer.status not in (*malice.statuses, 503):
-            fault = f"status {answer.status}; it must be one of {sorted(malice.statuses)}"
-        about = f"{malice.method} {malice.target[:80]}: {fault}" if fault else ""
-        self.tally.note(malice.kind, f"{answer.status}", about)
-
-    async def _harm(self, kind: str, harm: Harm) -> None:
-        try:
-            answer, fault = await harm(self._server.port, self._chance)
-        except Exception as error:  # noqa: BLE001
-            # Also what goes wrong in another way than was foreseen is the service's doing.
-            answer, fault = "none", f"{type(error).__name__}: {error}"
-        self.tally.note(kind, answer, fault)
 
     async def _probe(self) -> None:
         """Ask how the service is, and look at its memory, time and again."""
@@ -248,20 +204,6 @@ async def attacked(options: Options, server: Running) -> Attack:
         attack = Attack(options, server, http)
         await attack.run()
         return attack
-
-
-def left_behind(looks: Sequence[Look], requests: int) -> float:
-    """MiB by which memory grew with each 1,000 requests of the second half; NaN of too few looks.
-
-    Args:
-        looks: In order, those after the last request included.
-        requests: How many there were in all.
-    """
-    late = [look for look in looks if requests / 2 <= look.requests < requests]
-    if len({look.requests for look in late}) < 2:
-        return math.nan
-    over, sizes = [look.requests for look in late], [look.resident / MIB for look in late]
-    return 1000 * linear_regression(over, sizes).slope
 
 
 def sum_up(options: Options, attack: Attack) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,9 +42,9 @@ _NO_RAY: Final = re.compile(
 machine: that is not the run's fault, and a job would be begun again."""
 
 
-def training(root: Path) -> list[str]:
+def training(root: str) -> list[str]:
     """The command that trains, and stores under that root."""
-    return [sys.executable, "-m", "training.train", "--results-dir", str(root), *_OPTIONS]
+    return [sys.executable, "-m", "training.train", "--results-dir", root, *_OPTIONS]
 
 
 class Command:
@@ -52,8 +52,18 @@ class Command:
 
     _LINE = re.compile(r"iteration\s+(\d+)/")
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            arguments: The command's.
+            log: The file that what it says is appended to.
+            environment: Variables besides those of this process.
+        """
         self._arguments = arguments
+        self._environment = inherited() | {"RAY_ADDRESS": "local"} | dict(environment or {})
         self._log = log
         self._groups: list[int] = []
         self._begun_at = 0
@@ -67,7 +77,7 @@ class Command:
             self._begun_at = log.tell()
             process = subprocess.Popen(  # noqa: S603
                 self._arguments,
-                env=inherited() | {"RAY_ADDRESS": "local"},
+                env=self._environment,
                 cwd=Path(__file__).parent.parent,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -134,13 +144,14 @@ class Looks:
 
 
 @contextmanager
-def reader(root: Path, looks: Looks) -> Iterator[None]:
+def reader(root: str, looks: Looks) -> Iterator[None]:
     """Look at the published policies until left."""
     over = threading.Event()
 
     def look() -> None:
+        store = PolicyStore.open(root)
         while not over.wait(0.05):
-            look_once(root, looks)
+            look_once(store, looks)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -151,21 +162,19 @@ def reader(root: Path, looks: Looks) -> Iterator[None]:
         thread.join()
 
 
-def look_once(root: Path, looks: Looks) -> None:
+def look_once(store: PolicyStore, looks: Looks) -> None:
     """Read the newest policy, the list of all, and in turn every one of these."""
-    store = PolicyStore.open(str(root))
     try:
         store.newest()
+        listing = store.listing()
+        looks.broken += listing.broken.values()
+        one = listing.policies[looks.looks % len(listing.policies)]
+        store.fetch(PolicyRef(run=one.run, version=one.version))
     except NoPolicyError as error:
         if looks.policies:
             looks.broken.append(str(error))
         return
-    listing = store.listing()
-    looks.broken += listing.broken.values()
-    one = listing.policies[looks.looks % len(listing.policies)]
-    try:
-        store.fetch(PolicyRef(run=one.run, version=one.version))
-    except (BrokenPolicyError, FileNotFoundError) as error:
+    except (BrokenPolicyError, OSError) as error:
         looks.broken.append(str(error))
     looks.looks += 1
     looks.policies += 2

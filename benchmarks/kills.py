@@ -9,20 +9,21 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from pyarrow import fs
 
 from benchmarks.processes import usage
 from training.manifest import MANIFEST_FILE
-from training.whole_checkpoint import LIST_FILE, BrokenCheckpointError, verify
+from training.storage import Storage
+from training.trial_checkpoints import CHECKPOINT
+from training.whole_checkpoint import BrokenCheckpointError, verify
 
 Target = Literal["whole cluster", "driver", "trial", "env runner"]
 Moment = Literal["any", "checkpoint", "publishing"]
 
 _PROCESS: Final = {"trial": "ray::DrivingPPO", "env runner": "ray::SingleAgentEnvRunner"}
-_WATCHED: Final[tuple[Moment, ...]] = ("checkpoint", "publishing")
+_POLICIES: Final = "policies"
 _POLL_S: Final = 0.001
 
 
@@ -59,34 +60,46 @@ def plan(kills: int, choices: random.Random) -> list[Kill]:
 class Watch:
     """Sees what begins to be written to a run's folder from now on."""
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
-        self._known = {moment: self._begun(moment) for moment in _WATCHED}
+    def __init__(self, storage: Storage, run: str) -> None:
+        """Note what is there.
 
-    def wait(self, moment: Moment, goes_on: Callable[[], bool]) -> Path | None:
-        """Wait until something is half written; its folder, or None where nothing goes on."""
+        Args:
+            storage: Where the run is.
+            run: Its folder, relative to the root; its trials are there already.
+        """
+        self._storage = storage
+        trials = [name for name in storage.folders(run) if name != _POLICIES]
+        self._above: dict[Moment, list[str]] = {
+            "publishing": [f"{run}/{_POLICIES}"],
+            "checkpoint": [f"{run}/{trial}" for trial in trials],
+        }
+        self._known = {folder for moment in self._above for folder in self._written(moment)}
+
+    def wait(self, moment: Moment, goes_on: Callable[[], bool]) -> str | None:
+        """Wait until something begins to be written; its folder, or None where nothing goes on."""
         while goes_on():
-            if new := self._begun(moment) - self._known[moment]:
+            # Not looked at more closely: in a bucket a policy would be whole by then.
+            if new := self._written(moment) - self._known:
                 return new.pop()
             time.sleep(_POLL_S)
         return None
 
-    def _begun(self, moment: Moment) -> set[Path]:
-        if moment == "publishing":
-            return set(self._run.glob("policies/*"))
+    def _written(self, moment: Moment) -> set[str]:
         return {
-            folder
-            for folder in self._run.glob("*/checkpoint_*")
-            if not (folder / LIST_FILE).exists()
+            f"{above}/{name}"
+            for above in self._above[moment]
+            for name in self._storage.folders(above)
+            if moment == "publishing" or name.startswith(CHECKPOINT)
         }
 
 
-def was_inside(moment: Moment, folder: Path) -> bool:
+def was_inside(storage: Storage, moment: Moment, folder: str) -> bool:
     """Whether a kill left that folder half written, as it was to."""
     if moment == "publishing":
-        return not (folder / MANIFEST_FILE).exists()
+        found = storage.filesystem.get_file_info(storage.at(f"{folder}/{MANIFEST_FILE}")).type
+        return bool(found == fs.FileType.NotFound)
     try:
-        verify(fs.LocalFileSystem(), str(folder))
+        verify(storage.filesystem, storage.at(folder))
     except BrokenCheckpointError:
         return True
     return False

@@ -15,12 +15,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -29,18 +26,17 @@ import httpx
 import numpy as np
 import torch
 import tyro
-from pyarrow import fs
 
 from app.bundled import read_bundled_progress
 from benchmarks.door import Door
 from benchmarks.load import Answer, client, post, quantile
-from benchmarks.running import NPY, OURS, free_port, running, to_npy
+from benchmarks.running import NPY, OURS, running, to_npy
+from benchmarks.s3 import BUCKET, endpoint, s3_server
 from benchmarks.variants import RUN, variant
 from training.layout import progress_file
 from training.store import PolicyStore
 
-_ROOT: Final = "s3://bucket/carracing-ppo"
-_UP_S: Final = 30.0
+_ROOT: Final = f"{BUCKET}/carracing-ppo"
 _BACK_S: Final = 120.0
 """How long the newest policy is waited for."""
 _PAUSE_S: Final = 0.5
@@ -193,42 +189,6 @@ async def observe(
     return record
 
 
-@contextmanager
-def s3_server() -> Iterator[int]:
-    """The port of an S3 server with a bucket, of which this process is told."""
-    port = free_port()
-    server = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-        }
-        os.environ.pop("AWS_ENDPOINT_URL_S3", None)
-        bucket = fs.S3FileSystem(
-            region="us-east-1",
-            endpoint_override=os.environ["AWS_ENDPOINT_URL"],
-            allow_bucket_creation=True,
-        )
-        deadline = time.monotonic() + _UP_S
-        while True:
-            try:
-                bucket.create_dir("bucket")
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
 def describe(title: str, record: Record) -> str:
     """A row of the table."""
     before, during = record.queries(away=False), record.queries(away=True)
@@ -262,7 +222,7 @@ def carry_out(options: Options) -> dict[str, Record]:
         publish()
         environment = {
             "CARRACING_STORAGE": _ROOT,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{door.port}",
+            "AWS_ENDPOINT_URL": endpoint(door.port),
         }
         with running(OURS, environment) as server:
             print(_HEAD)

@@ -19,15 +19,18 @@ from websockets.http11 import Request, Response
 
 from app.problems import PROBLEM_JSON, ProblemApi, problem_response, problems
 from app.settings import MIB
-from benchmarks.attack import Look, left_behind
 from benchmarks.attacks.documented import Answer, Documented
 from benchmarks.attacks.generated import generated
 from benchmarks.attacks.hostile_connections import cut_body, half_closed, pipelined
 from benchmarks.attacks.hostile_drives import against_the_protocol, crowd, left, unread
 from benchmarks.attacks.malice import Harm, Malice
+from benchmarks.attacks.memory import Look, left_behind
+from benchmarks.attacks.ordinary import Ordinary
+from benchmarks.attacks.sender import Sender
 from benchmarks.attacks.tally import Tally
 from benchmarks.attacks.wire import NoAnswerError, line, wire
 from tests.benchmarks.serving import serving
+from tests.conftest import build_policy
 
 pytestmark = pytest.mark.anyio
 
@@ -214,6 +217,36 @@ async def test_a_crowd_says_how_many_were_refused() -> None:
     async with closing(1011, room=16) as port:
         answer, fault = await crowd(port, random.Random(0))
         assert (answer, "closed with [1011]" in fault) == ("0 of 24 refused", True)
+
+
+async def test_what_is_sent_is_judged_and_noted(api: FastAPI) -> None:
+    tally, chance = Tally(), random.Random(0)
+    (made, *_) = generated(api.openapi(), "http://car.test", 1, 0)
+    malice = Malice("by hand", "GET", "/films/x.gif", frozenset({200}))
+
+    async def raises(_port: int, _chance: random.Random) -> tuple[str, str]:
+        raise ValueError("what is this")
+
+    async def send_all(port: int) -> None:
+        # The one that was made goes elsewhere: nobody is there.
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            documented = Documented(api.openapi())
+            ordinary = Ordinary(build_policy(), http, port)
+            sender = Sender(http, port, documented, ordinary, chance, tally)
+            await sender.ask("ordinary")
+            await sender.send_generated("made", made)
+            await sender.send(malice)
+            await sender.harm("connections", half_closed)
+            await sender.harm("drives", raises)
+
+    async with serving(lambda _: FULL) as port:
+        await send_all(port)
+    assert "| by hand | 1 | 503 × 1 | 1 |" in tally.table()
+    assert "| connections | 1 | 503 × 1 | 0 |" in tally.table()
+    assert "| drives | 1 | none × 1 | 1 |" in tally.table()
+    assert "| made | 1 | none × 1 | 1 |" in tally.table()
+    assert "| ordinary | 1 | 503 × 1 | 0 |" in tally.table()
+    assert "1 × drives: ValueError: what is this" in tally.violations()
 
 
 def test_a_kind_that_mostly_found_no_room_is_named() -> None:

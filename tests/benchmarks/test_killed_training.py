@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from benchmarks.killed_training import Command, Looks, look_once
+from benchmarks.killed_training import Command, Looks, look_once, reader
 from tests.conftest import PublishPolicy
 from training.store import PolicyStore
 
@@ -15,19 +16,41 @@ from training.store import PolicyStore
 def test_a_reader_finds_what_is_broken(tmp_path: Path, publish_policy: PublishPolicy) -> None:
     store = PolicyStore.open(str(tmp_path))
     looks = Looks()
-    look_once(tmp_path, looks)
+    look_once(store, looks)
     assert looks == Looks(), "there is nothing yet"
     refs = [publish_policy(store, iteration=number) for number in (1, 2)]
     for _ in range(2):
-        look_once(tmp_path, looks)
+        look_once(store, looks)
     assert (looks.looks, looks.policies, looks.broken) == (2, 4, [])
     store.storage.write(f"{refs[0].folder}/policy.safetensors", b"x")
     for _ in range(2):
-        look_once(tmp_path, looks)
+        look_once(store, looks)
     assert [fault.startswith(refs[0].version) for fault in looks.broken] == [True]
     store.storage.write(f"{refs[1].folder}/policy.safetensors", b"x")
-    look_once(tmp_path, looks)
+    look_once(store, looks)
     assert "no usable policy" in looks.broken[-1]
+
+
+def test_a_reader_looks_until_it_is_left(tmp_path: Path, publish_policy: PublishPolicy) -> None:
+    store = PolicyStore.open(str(tmp_path))
+    looks = Looks()
+    with reader(str(tmp_path), looks):
+        publish_policy(store)
+        while not looks.looks:
+            time.sleep(0.01)
+    assert looks.policies == 2 * looks.looks
+    assert looks.broken == []
+
+
+def test_a_command_has_variables_of_its_own(tmp_path: Path) -> None:
+    program = "import os; print('iteration', os.environ['AWS_ENDPOINT_URL'] + '/9')"
+    arguments = [sys.executable, "-c", program]
+    begun = Command(arguments, tmp_path / "log", {"AWS_ENDPOINT_URL": "7"})
+    try:
+        assert begun.wait_for(1)
+        assert begun.iterations() == [7]
+    finally:
+        begun.end()
 
 
 @contextmanager
@@ -36,6 +59,7 @@ def command(folder: Path, *starts: str) -> Iterator[Command]:
     folder.joinpath("lines").write_text("".join(f"{line}\n" for line in starts))
     program = """
 import sys
+import time
 from pathlib import Path
 
 file = Path(sys.argv[1])

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import Watch, kill, plan, victims, was_inside
+from benchmarks.kills import Moment, Watch, kill, plan, victims, was_inside
 from benchmarks.processes import usage
+from training.storage import Storage
+from training.whole_checkpoint import seal
+
+WATCHED: tuple[Moment, ...] = ("publishing", "checkpoint")
 
 
 def test_twenty_kills_are_of_every_sort() -> None:
@@ -36,26 +40,42 @@ def test_any_number_of_kills(count: int) -> None:
         assert {one.moment for one in kills} == {"any", "checkpoint", "publishing"}
 
 
-def test_a_half_written_policy_and_checkpoint_are_seen(tmp_path: Path) -> None:
-    old = tmp_path / "policies" / "v1"
-    old.mkdir(parents=True)
-    left = tmp_path / "t-0" / "checkpoint_000001"
-    left.mkdir(parents=True)
-    (left / "state.pkl.1.tmp").write_bytes(b"")
-    watch = Watch(tmp_path)
-    assert watch.wait("publishing", iter([True, False]).__next__) is None
-    assert watch.wait("checkpoint", iter([True, False]).__next__) is None
-    new = tmp_path / "policies" / "v2"
-    new.mkdir()
-    assert watch.wait("publishing", lambda: True) == new
-    assert was_inside("publishing", new)
-    (new / "manifest.json").write_text("{}")
-    assert not was_inside("publishing", new)
+def test_a_half_written_policy_and_checkpoint_are_seen(any_root: str) -> None:
+    storage = Storage.open(any_root)
 
-    begun = tmp_path / "t-0" / "checkpoint_000002"
-    threading.Timer(0.05, begun.mkdir).start()
-    assert watch.wait("checkpoint", lambda: True) == begun
-    assert was_inside("checkpoint", begun)
+    def write(name: str) -> None:
+        storage.write(f"runs/r/{name}", b"{}")
+
+    write("policies/v1/policy.safetensors")
+    write("t-0/checkpoint_000001/state.pkl")
+    watch = Watch(storage, "runs/r")
+    for moment in WATCHED:
+        assert watch.wait(moment, iter([True, False]).__next__) is None
+
+    write("policies/v2/policy.safetensors")
+    found = watch.wait("publishing", lambda: True)
+    assert found == "runs/r/policies/v2"
+    assert was_inside(storage, "publishing", found)
+    write("policies/v2/manifest.json")
+    assert not was_inside(storage, "publishing", found)
+
+    write("t-0/best_checkpoint_000002/state.pkl")
+    threading.Timer(0.05, write, ["t-0/checkpoint_000002/state.pkl"]).start()
+    found = watch.wait("checkpoint", lambda: True)
+    assert found == "runs/r/t-0/checkpoint_000002"
+    assert was_inside(storage, "checkpoint", found)
+
+
+def test_a_whole_checkpoint_was_not_cut_short(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "r" / "t-0" / "checkpoint_000001"
+    folder.mkdir(parents=True)
+    (folder / "state.pkl").write_bytes(b"state")
+    seal(folder, 1, {})
+    storage = Storage.open(str(tmp_path))
+    relative = folder.relative_to(tmp_path).as_posix()
+    assert not was_inside(storage, "checkpoint", relative)
+    (folder / "state.pkl").unlink()
+    assert was_inside(storage, "checkpoint", relative)
 
 
 def test_victims_are_found_by_name_and_killed() -> None:
