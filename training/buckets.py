@@ -14,7 +14,8 @@ CONNECT_S: Final = 2.0
 REQUEST_S: Final = 3.0
 """Without a byte from S3, after which a request is made again."""
 ATTEMPTS: Final = 3
-"""Of a request to S3, with growing pauses: one whose server hangs fails after some ten seconds.
+"""Of a request to S3, with growing pauses: where the server hangs a read fails after some ten
+seconds, and a write after thirty.
 
 As many as pyarrow's default: a filesystem that was sent to another process has that again."""
 GCS_RETRY_S: Final = 10

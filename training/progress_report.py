@@ -9,10 +9,10 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from training.growing_file import GrowingFile
 from training.layout import progress_file
 from training.progress import ProgressError, ProgressRow, read_progress, write_progress
 from training.recipe import Recipe
-from training.retrying import patiently
 from training.storage import Storage
 from training.trial_table import WRITE_INTERVAL_S, checkpoint_follows
 
@@ -24,22 +24,22 @@ class ProgressReport(Callback):  # type: ignore[misc]
 
     def __init__(self, storage: Storage, run: str, recipe: Recipe, *, resume: bool) -> None:
         self._storage = storage
-        self._file = progress_file(run)
+        self._file = GrowingFile(storage, progress_file(run))
         self._resume = resume
         self._recipe = recipe
         self._rows: dict[tuple[str, int], ProgressRow] = {}
-        self._written_at = 0.0
+        self._put_at = 0.0
 
     def setup(self, **_: Any) -> None:
         """Take up the table that an interrupted run left behind, if this run resumes it."""
         if not self._resume:
             return
         try:
-            rows = read_progress(self._storage.read(self._file))
+            rows = read_progress(self._storage.read(self._file.name))
         except FileNotFoundError:
             return
         except ProgressError as error:
-            logger.warning("%s is started anew: %s", self._file, error)
+            logger.warning("%s is started anew: %s", self._file.name, error)
             return
         self._rows = {(row.trial, row.iteration): row for row in rows}
 
@@ -51,7 +51,7 @@ class ProgressReport(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
-        """Record a row, print its line, and store the table."""
+        """Record a row, print its line, and have the table stored."""
         del iteration, trials
         row = ProgressRow(
             trial=trial.trial_id,
@@ -81,7 +81,8 @@ class ProgressReport(Callback):  # type: ignore[misc]
     def finish(self) -> None:
         """Store the whole table; raises OSError when storage goes on to refuse it."""
         if self._rows:
-            patiently(self._write, f"writing {self._file}")
+            self._file.put(write_progress(self.rows))
+            self._file.finish()
 
     def _line(self, row: ProgressRow, seconds: float) -> str:
         previous = self._rows.get((row.trial, row.iteration - 1))
@@ -94,19 +95,13 @@ class ProgressReport(Callback):  # type: ignore[misc]
         )
 
     def _store(self, *, now: bool = False) -> None:
-        lately = time.monotonic() - self._written_at < WRITE_INTERVAL_S
+        lately = time.monotonic() - self._put_at < WRITE_INTERVAL_S
         if not self._rows or (lately and not now and not self._storage.is_local):
             return
-        try:
-            self._write()
-        except OSError as error:
-            logger.warning(
-                "%s could not be written; the next iteration tries again: %s", self._file, error
-            )
-        self._written_at = time.monotonic()
-
-    def _write(self) -> None:
-        self._storage.write(self._file, write_progress(self.rows))
+        self._file.put(write_progress(self.rows))
+        self._put_at = time.monotonic()
+        if now:
+            self._file.wait_briefly()
 
 
 def _duration(seconds: float) -> str:

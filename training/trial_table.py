@@ -18,6 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from training.growing_file import GrowingFile
 from training.layout import PROGRESS_FILE, run_folder
 from training.recipe import Recipe
 from training.retrying import patiently
@@ -100,59 +101,60 @@ class TrialTables(Callback):  # type: ignore[misc]
         self._recipe = recipe
         self._resume = resume
         self._tables: dict[str, TrialTable] = {}
-        self._unwritten: set[str] = set()
-        self._written_at: dict[str, float] = {}
+        self._files: dict[str, GrowingFile] = {}
+        self._unput: set[str] = set()
+        self._put_at: dict[str, float] = {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
-        """Add a row, and store the table where it is time."""
+        """Add a row, and have the table stored where it is time."""
         del iteration, trials
         name = trial.trial_id
         if name not in self._tables:
             self._tables[name] = self._read(name) if self._resume else TrialTable()
         plain = {key: value for key, value in result.items() if key != "config"}
         self._tables[name].add(flatten_dict(plain, delimiter="/"))
-        self._unwritten.add(name)
-        late = time.monotonic() - self._written_at.get(name, 0.0) > WRITE_INTERVAL_S
-        if late or checkpoint_follows(result, self._recipe):
-            self._store(name)
+        self._unput.add(name)
+        now = checkpoint_follows(result, self._recipe)
+        if now or time.monotonic() - self._put_at.get(name, 0.0) > WRITE_INTERVAL_S:
+            self._put(name)
+        if now:
+            self._files[name].wait_briefly()
 
     def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
         """Store what has not been stored."""
         del trials
-        for name in sorted(self._unwritten):
-            self._store(name)
+        for name in sorted(self._unput):
+            self._put(name)
+        for file in self._files.values():
+            file.wait_briefly()
 
     def finish(self) -> None:
         """Store what is still to be; raises OSError when storage goes on to refuse it."""
-        for name in sorted(self._unwritten):
-            patiently(lambda name=name: self._write(name), f"writing {self._file(name)}")  # type: ignore[misc]
+        for name in sorted(self._unput):
+            self._put(name)
+        for file in self._files.values():
+            file.finish()
 
-    def _file(self, trial: str) -> str:
+    def _name(self, trial: str) -> str:
         return f"{run_folder(self._run)}/{trial}/{PROGRESS_FILE}"
 
     def _read(self, trial: str) -> TrialTable:
         def read() -> bytes:
             try:
-                return self._storage.read(self._file(trial))
+                return self._storage.read(self._name(trial))
             except FileNotFoundError:
                 return b""
 
-        return TrialTable.read(patiently(read, f"reading {self._file(trial)}"))
+        return TrialTable.read(patiently(read, f"reading {self._name(trial)}"))
 
-    def _store(self, trial: str) -> None:
-        try:
-            self._write(trial)
-        except OSError as error:
-            logger.warning(
-                "%s could not be written; a later row tries again: %s", self._file(trial), error
-            )
-        self._written_at[trial] = time.monotonic()
-
-    def _write(self, trial: str) -> None:
-        self._storage.write(self._file(trial), self._tables[trial].encode())
-        self._unwritten.discard(trial)
+    def _put(self, trial: str) -> None:
+        if trial not in self._files:
+            self._files[trial] = GrowingFile(self._storage, self._name(trial))
+        self._files[trial].put(self._tables[trial].encode())
+        self._put_at[trial] = time.monotonic()
+        self._unput.discard(trial)
 
 
 def _line(values: Iterable[Any]) -> str:
