@@ -19,10 +19,14 @@ from training.storage import Storage
 from training.trial_checkpoints import CHECKPOINT
 from training.whole_checkpoint import BrokenCheckpointError, verify
 
-Target = Literal["whole cluster", "driver", "trial", "env runner"]
+Target = Literal["whole cluster", "driver", "trial", "learner", "env runner"]
 Moment = Literal["any", "checkpoint", "publishing"]
 
-_PROCESS: Final = {"trial": "ray::DrivingPPO", "env runner": "ray::SingleAgentEnvRunner"}
+_PROCESS: Final = {
+    "trial": "ray::DrivingPPO",
+    "learner": "ray::_WrappedExecutable",
+    "env runner": "ray::SingleAgentEnvRunner",
+}
 _POLICIES: Final = "policies"
 _POLL_S: Final = 0.001
 
@@ -49,10 +53,21 @@ _KINDS: Final = (
 )
 
 
-def plan(kills: int, choices: random.Random) -> list[Kill]:
-    """So many kills: of every kind its share, in an order drawn by chance."""
-    step = max(1.0, len(_KINDS) / kills)
-    chosen = [_KINDS[int(number * step) % len(_KINDS)] for number in range(kills)]
+_OF_LEARNERS: Final = (Kill("learner", "any"),) * 2
+"""Where the trial does not learn itself."""
+
+
+def plan(kills: int, choices: random.Random, *, learners: bool = False) -> list[Kill]:
+    """So many kills: of every kind its share, in an order drawn by chance.
+
+    Args:
+        kills: How many.
+        choices: Draws the order.
+        learners: Whether there are processes that do nothing but learn.
+    """
+    kinds = (*_OF_LEARNERS, *_KINDS) if learners else _KINDS
+    step = max(1.0, len(kinds) / kills)
+    chosen = [kinds[int(number * step) % len(kinds)] for number in range(kills)]
     choices.shuffle(chosen)
     return chosen
 
