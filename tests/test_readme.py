@@ -93,7 +93,7 @@ def test_the_tree_names_every_module_and_nothing_else() -> None:
     named = set(re.findall(r"\b(\w+\.(?:py|html))\b", tree))
     there = {
         path.name
-        for folder in ("app", "training")
+        for folder in ("app", "training", "benchmarks")
         for path in (ROOT / folder).iterdir()
         if path.suffix in (".py", ".html") and path.name != "__init__.py"
     }

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.policy_watcher import LoadedPolicy, PolicyWatcher
+from tests.app.conftest import INTERVAL_S, pictures
+from tests.app.policy_watcher.watching import CountingStorage, damage, eventually
+from tests.conftest import PublishPolicy
+from training.layout import LATEST_FILE
+from training.manifest import MANIFEST_FILE
+from training.policy import Policy
+from training.store import PolicyStore
+
+
+def test_waits_for_the_first_policy(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    watcher.start()
+    assert watcher.wait_looked(5)
+    assert not watcher.wait_ready(0)
+    assert [watcher.loaded, watcher.last_error] == [None, None]
+    ref = publish_policy(store)
+    assert watcher.wait_ready(5)
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == ref
+    assert watcher.loaded.source == "storage"
+
+
+def test_acts_as_the_published_policy_does(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    ref = publish_policy(store)
+    watcher.look()
+    offline = Policy.from_published(store.fetch(ref))
+    assert watcher.loaded is not None
+    observations = pictures(3, 84, 84, 4)
+    np.testing.assert_array_equal(
+        watcher.loaded.policy.act(observations), offline.act(observations)
+    )
+
+
+def test_an_unchanged_store_costs_one_small_read(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    storage: CountingStorage,
+    publish_policy: PublishPolicy,
+) -> None:
+    publish_policy(store)
+    watcher.look()
+    before = watcher.loaded
+    storage.reads.clear()
+    for _ in range(5):
+        watcher.look()
+    assert storage.reads == {LATEST_FILE: 5}
+    assert watcher.loaded is before
+
+
+def test_an_empty_store_is_not_listed_at_every_look(
+    watcher: PolicyWatcher, storage: CountingStorage
+) -> None:
+    watcher.look()
+    storage.reads.clear()
+    watcher.look()
+    assert storage.reads == {LATEST_FILE: 1}
+
+
+def test_follows_newer_policies_and_promotions(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    first = publish_policy(store, iteration=1)
+    watcher.look()
+    second = publish_policy(store, iteration=2)
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == second
+    store.promote(first)
+    watcher.look()
+    assert watcher.loaded.ref == first
+
+
+def test_without_latest_json_the_newest_is_served(
+    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(store, iteration=1)
+    second = publish_policy(store, iteration=2)
+    Path(store.storage.at(LATEST_FILE)).unlink()
+    watcher.look()
+    assert watcher.loaded is not None
+    assert watcher.loaded.ref == second
+
+
+def test_nothing_ends_the_thread(
+    watcher: PolicyWatcher,
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(PolicyStore, "latest_ref", lambda _: 1 / 0)
+        watcher.start()
+        eventually(lambda: watcher.last_error)
+        assert "ZeroDivisionError" in str(watcher.last_error)
+    publish_policy(store)
+    assert watcher.wait_ready(5)
+
+
+def test_listeners_hear_of_looks_and_reloads(
+    store: PolicyStore, publish_policy: PublishPolicy
+) -> None:
+    served: list[LoadedPolicy | None] = []
+    reloads: list[bool] = []
+    watcher = PolicyWatcher(
+        store, INTERVAL_S, retry_s=60, on_look=served.append, on_reload=reloads.append
+    )
+    first = publish_policy(store)
+    damage(store, publish_policy(store, iteration=2))
+    watcher.look()
+    assert reloads == [False, True]
+    watcher.start()
+    eventually(lambda: len(served) > 2)
+    watcher.stop()
+    assert {None if each is None else each.ref for each in served} == {first}
+    assert reloads == [False, True]
+
+
+def test_a_listener_that_fails_changes_nothing(
+    store: PolicyStore, publish_policy: PublishPolicy, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("deaf")
+
+    watcher = PolicyWatcher(store, INTERVAL_S, on_look=fail, on_reload=fail)
+    publish_policy(store)
+    watcher.start()
+    assert watcher.wait_ready(5)
+    eventually(lambda: caplog.text.count("deaf") > 2)
+    assert watcher.alive
+    watcher.stop()
+
+
+def test_stop_ends_the_thread(watcher: PolicyWatcher) -> None:
+    watcher.start()
+    assert watcher.alive
+    watcher.stop()
+    assert not watcher.alive
+
+
+def test_manifests_are_read_once(
+    store: PolicyStore, storage: CountingStorage, publish_policy: PublishPolicy
+) -> None:
+    refs = [publish_policy(store, iteration=number) for number in (1, 2)]
+    store.storage.write(f"{refs[0].folder}/{MANIFEST_FILE}", b"{}")
+    for _ in range(3):
+        listing = store.listing()
+        assert [m.version for m in listing.policies] == [refs[1].version]
+        assert set(listing.broken) == {refs[0]}
+    assert storage.reads[f"{refs[1].folder}/{MANIFEST_FILE}"] == 1
+    assert storage.reads[f"{refs[0].folder}/{MANIFEST_FILE}"] == 3  # it may be repaired

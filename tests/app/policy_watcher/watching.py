@@ -1,0 +1,48 @@
+"""What tests of the watcher look with."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from training.layout import PolicyRef
+from training.manifest import WEIGHTS_FILE
+from training.storage import Storage
+from training.store import PolicyStore
+
+
+def eventually(holds: Callable[[], object], timeout_s: float = 5) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.01)
+
+
+def damage(store: PolicyStore, ref: PolicyRef) -> None:
+    path = f"{ref.folder}/{WEIGHTS_FILE}"
+    content = store.storage.read(path)
+    store.storage.write(path, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class CountingStorage(Storage):
+    """Counts what is read, can be away, and answers only while its lock is free."""
+
+    reads: Counter[str] = dataclasses.field(default_factory=Counter)
+    away: threading.Event = dataclasses.field(default_factory=threading.Event)
+    answering: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def read(self, relative: str) -> bytes:
+        self.reads[relative] += 1
+        with self.answering:
+            pass
+        if self.away.is_set():
+            raise OSError("the bucket does not answer")
+        return super().read(relative)
+
+    def folders(self, relative: str) -> list[str]:
+        self.reads[f"list {relative}"] += 1
+        return super().folders(relative)
