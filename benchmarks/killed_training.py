@@ -18,7 +18,7 @@ from typing import Final
 from benchmarks.running import inherited
 from training.layout import PolicyRef
 from training.published import BrokenPolicyError
-from training.store import NoPolicyError, PolicyStore
+from training.store import PolicyStore
 
 RUN: Final = "preempted"
 INTERVAL: Final = 2
@@ -169,17 +169,18 @@ def reader(root: str, looks: Looks) -> Iterator[None]:
 
 
 def look_once(store: PolicyStore, looks: Looks) -> None:
-    """Read the newest policy, the list of all, and in turn every one of these."""
+    """Read the latest policy, the list of all, and in turn every one of these."""
     try:
-        store.newest()
+        latest = store.latest_ref()
+        if latest is None:
+            if looks.policies:
+                looks.broken.append("there is no latest policy any more")
+            return
+        store.fetch(latest)
         listing = store.listing()
         looks.broken += listing.broken.values()
         one = listing.policies[looks.looks % len(listing.policies)]
         store.fetch(PolicyRef(run=one.run, version=one.version))
-    except NoPolicyError as error:
-        if looks.policies:
-            looks.broken.append(str(error))
-        return
     except (BrokenPolicyError, OSError) as error:
         looks.broken.append(str(error))
     looks.looks += 1

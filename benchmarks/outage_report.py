@@ -10,9 +10,9 @@ from typing import Final
 from benchmarks.killed_training import INTERVAL, Looks
 from benchmarks.run_ending import Ending
 
-_JUDGED_S: Final = 150.0
-"""From so long on something is to be trained meanwhile: where storage hangs, an iteration waits for
-its tables half a minute each, and ten seconds for its checkpoint and for Tune's state."""
+_JUDGED_S: Final = 60.0
+"""From so long on something is to be trained meanwhile: where storage hangs, an iteration waits
+some seconds for its tables, its checkpoint and Tune's state."""
 
 
 @dataclass

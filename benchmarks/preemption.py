@@ -53,13 +53,16 @@ class Options:
     longest_s: float = 8.0
     """A kill at any moment comes at most so long after the run has trained on."""
     num_learners: int = 0
-    """Processes that learn, some of which are killed; 0 leaves learning to the trial's own."""
+    """Processes that learn, at least two, some of which are killed; 0 leaves learning to the
+    trial's own."""
 
     def __post_init__(self) -> None:
         """Refuse what says nothing."""
-        if self.kills < 2 or self.longest_s <= 0 or self.num_learners < 0:
+        learners = self.num_learners == 0 or self.num_learners > 1
+        if self.kills < 2 or self.longest_s <= 0 or not learners:
             raise ValueError(
-                "--kills must be at least 2, --longest-s above 0, and --num-learners 0 or more"
+                "--kills must be at least 2, --longest-s above 0, and --num-learners 0 or at least "
+                "2"
             )
 
 

@@ -1,4 +1,7 @@
-"""Environments that begin in the midst of a trial drive other tracks than it began with."""
+"""Environments that begin in the midst of a trial drive other tracks than it began with.
+
+One that is lost before the iteration is over in which it began repeats its own.
+"""
 
 from __future__ import annotations
 

@@ -34,16 +34,18 @@ class GrowingFile:
         self._well = True
         self._refusals = 0
         self._refusal: OSError | None = None
+        self._failure: Exception | None = None
         self._at_once = False
 
     def put(self, content: bytes) -> None:
-        """Have these contents written."""
+        """Have these contents written; raises what was no refusal of storage, if something was."""
         with self._changed:
+            if self._failure is not None:
+                raise self._failure
             self._next = content
             if not self._writing:
-                self._writing = True
-                # A daemon: what hangs must not keep a process that was told to end.
                 threading.Thread(target=self._write, name=self.name, daemon=True).start()
+                self._writing = True
 
     def wait_briefly(self) -> bool:
         """Have it tried at once, and wait for a moment; whether all that was put is written."""
@@ -58,9 +60,13 @@ class GrowingFile:
 
         Raises:
             OSError: Storage went on to refuse it for so many seconds, or did not answer.
+            Exception: Something else went wrong in writing it.
         """
         with self._changed:
-            if not self._wait(for_s):
+            written = self._wait(for_s)
+            if self._failure is not None:
+                raise self._failure
+            if not written:
                 raise self._refusal or TimeoutError(
                     f"{self.name} is not written after {for_s:.0f} s"
                 )
@@ -71,7 +77,7 @@ class GrowingFile:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._writing or unless(), seconds)
             self._well = not self._writing
-        return not self._writing
+        return not self._writing and self._failure is None
 
     def _write(self) -> None:
         while (content := self._take()) is not None:
@@ -79,6 +85,12 @@ class GrowingFile:
                 self._storage.write(self.name, content)
             except OSError as error:
                 self._put_back(content, error)
+            except Exception as error:  # noqa: BLE001
+                with self._changed:
+                    self._failure = error
+                    self._writing = False
+                    self._changed.notify_all()
+                return
             else:
                 with self._changed:
                     self._well, self._refusals, self._refusal = True, 0, None

@@ -108,10 +108,10 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
             self.use(Coefficients(**state[_STATE]))
 
     def save_to_path(self, path: str | Path, **options: Any) -> str:
-        """Save as RLlib does, and a mark at the end; where the disk refuses, there is no mark.
+        """Save as RLlib does, and a mark at the end, which whoever calls this is to look for.
 
-        Raised in a process of several that learn, an error would be told to nobody, and the process
-        put out of service.
+        Where the disk refuses, there is none: raised in a process of several that learn, an error
+        would be told to nobody, and the process put out of service.
         """
         mark = Path(path, SAVED_FILE)
         self._not_saved = None

@@ -13,6 +13,7 @@ from training.growing_file import GrowingFile
 from training.layout import progress_file
 from training.progress import ProgressError, ProgressRow, read_progress, write_progress
 from training.recipe import Recipe
+from training.retrying import STORAGE_PATIENCE_S
 from training.storage import Storage
 from training.trial_table import WRITE_INTERVAL_S, checkpoint_follows
 
@@ -73,16 +74,21 @@ class ProgressReport(Callback):  # type: ignore[misc]
         print(self._line(row, float(result["time_this_iter_s"])), flush=True)
         self._store(now=checkpoint_follows(result, self._recipe))
 
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A checkpoint may have come to storage just after these rows did not."""
+        del iteration, trials, trial
+        self._file.wait_briefly()
+
     def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
         """Store the whole table."""
         del trials
         self._store(now=True)
 
-    def finish(self) -> None:
-        """Store the whole table; raises OSError when storage goes on to refuse it."""
+    def finish(self, *, for_s: float = STORAGE_PATIENCE_S) -> None:
+        """Store the whole table; raises OSError when storage refuses it for so long."""
         if self._rows:
             self._file.put(write_progress(self.rows))
-            self._file.finish()
+            self._file.finish(for_s=for_s)
 
     def _line(self, row: ProgressRow, seconds: float) -> str:
         previous = self._rows.get((row.trial, row.iteration - 1))

@@ -98,12 +98,15 @@ class PublishingCallback(Callback):  # type: ignore[misc]
 
     def get_state(self) -> dict[str, Any]:
         """What a resumed run needs: each trial's best return and newest policy."""
-        return {"best": self._best, "published": self._published}
+        published = {trial: ref.model_dump() for trial, ref in self._published.items()}
+        return {"best": self._best, "published": published}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up where :meth:`get_state` left off."""
         self._best = state["best"]
-        self._published = state["published"]
+        self._published = {
+            trial: PolicyRef.model_validate(ref) for trial, ref in state["published"].items()
+        }
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **_: Any

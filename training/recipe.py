@@ -47,7 +47,11 @@ class Asha:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one trial trains with. Durations count training iterations unless said otherwise."""
+    """What one trial trains with. Durations count training iterations unless said otherwise.
+
+    The default of an option that is new is what was done before there was that option: a run that
+    is older resumes with it.
+    """
 
     max_iters: int = 1000
     """Training iterations of a trial; each samples one batch and learns from it."""

@@ -188,7 +188,7 @@ class PolicyStore:
             reasons, gone = [], False
             for ref in self.newest_first():
                 try:
-                    return self.fetch(ref)
+                    return self._fetch_or_again(ref)
                 except FileNotFoundError:
                     if not self.missed(ref):
                         gone = True
@@ -205,6 +205,17 @@ class PolicyStore:
                 break
         found = "; ".join(reasons) if reasons else "nothing is published there yet"
         raise NoPolicyError(f"no usable policy in {self.storage.root}: {found}")
+
+    def _fetch_or_again(self, ref: PolicyRef) -> PublishedPolicy:
+        """Read one policy, once more where it alone could not be: that may have been a moment's."""
+        try:
+            return self.fetch(ref)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            if not self.answers():
+                raise
+            return self.fetch(ref)
 
     def missed(self, ref: PolicyRef) -> bool:
         """Whether a policy that was not found should have been: ``latest.json`` still names it.

@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import ray
 import tyro
@@ -35,6 +35,10 @@ from training.tuning import Outcome, TrialsFailedError, tune_trials
 
 _PROGRAM = "python -m training.train"
 BEST_CONFIG_FILE = "best_config.json"
+_LAST_WRITE_S = 1.0
+"""For each table of a run that is told to end: who tells it does not wait for long."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,11 @@ def _train(
         resume=resume,
     )
     if outcome.interrupted_by is not None:
+        for table in (report, tables):
+            try:
+                table.finish(for_s=_LAST_WRITE_S)
+            except OSError as error:
+                logger.warning("rows since the newest checkpoint may be missing: %s", error)
         told = "interrupted" if outcome.interrupted_by is signal.SIGINT else "ended as it was told"
         _say(f"{told}; --run-name {run.name} with the same options continues it")
         return outcome.interrupted_by
@@ -258,6 +267,19 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _leave(told: signal.Signals) -> NoReturn:
+    """End the process, with the status that shells give a signal.
+
+    At once: at an ordinary end pyarrow waits for every request to S3 that is under way, and lets no
+    other thread run meanwhile. Whoever has sent a signal kills after a while.
+    """
+    ray.shutdown()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + told)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     # Tune's own reporting draws tables; this project prints a line per iteration instead.
@@ -268,8 +290,7 @@ def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         if (told := train(parse(arguments))) is not None:
-            # As shells have it.
-            raise SystemExit(128 + told)
+            _leave(told)
     except (RunError, StorageError, NoResourcesError, TrialsFailedError, ValueError) as error:
         raise SystemExit(f"{_PROGRAM}: {error}") from error
 

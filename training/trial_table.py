@@ -21,7 +21,7 @@ from ray.tune.utils import flatten_dict
 from training.growing_file import GrowingFile
 from training.layout import PROGRESS_FILE, run_folder
 from training.recipe import Recipe
-from training.retrying import patiently
+from training.retrying import STORAGE_PATIENCE_S, patiently
 from training.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ WRITE_INTERVAL_S = 10.0
 def checkpoint_follows(result: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether Tune takes a checkpoint after this result.
 
-    Rows are in storage before the checkpoint is: whoever goes on from it finds those before.
+    Rows are in storage before the checkpoint is, where storage takes them within seconds: whoever
+    goes on from it finds those before.
     """
     iteration = int(result[TRAINING_ITERATION])
     return bool(
@@ -122,6 +123,12 @@ class TrialTables(Callback):  # type: ignore[misc]
         if now:
             self._files[name].wait_briefly()
 
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A checkpoint may have come to storage just after these rows did not."""
+        del iteration, trials
+        if trial.trial_id in self._files:
+            self._files[trial.trial_id].wait_briefly()
+
     def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
         """Store what has not been stored."""
         del trials
@@ -130,12 +137,12 @@ class TrialTables(Callback):  # type: ignore[misc]
         for file in self._files.values():
             file.wait_briefly()
 
-    def finish(self) -> None:
-        """Store what is still to be; raises OSError when storage goes on to refuse it."""
+    def finish(self, *, for_s: float = STORAGE_PATIENCE_S) -> None:
+        """Store what is still to be; raises OSError when storage refuses a table for so long."""
         for name in sorted(self._unput):
             self._put(name)
         for file in self._files.values():
-            file.finish()
+            file.finish(for_s=for_s)
 
     def _name(self, trial: str) -> str:
         return f"{run_folder(self._run)}/{trial}/{PROGRESS_FILE}"

@@ -96,7 +96,7 @@ def _experiment(content: bytes) -> None:
         # What it trains is not registered yet.
         trial = Trial.from_json_state(trial_state, stub=True)
         trial.restore_run_metadata(run_metadata)
-        # Looks at each of its checkpoints.
+        # Looks at its records of checkpoints; storage is not asked.
         trial.set_storage(trial.storage)
 
 
@@ -108,6 +108,8 @@ def _read(storage: Storage, folder: str, start: str) -> None:
             raise BrokenStateError(f"{name} is missing") from error
         try:
             load(content)
+        except MemoryError:
+            raise
         except Exception as error:
             # A damaged pickle raises whatever its bytes happen to say.
             raise BrokenStateError(f"{name} is damaged: {type(error).__name__}: {error}") from error

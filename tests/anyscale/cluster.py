@@ -115,7 +115,8 @@ def start_cluster(
     worker = ("--address", f"127.0.0.1:{gcs}", "--num-gpus", "1")
     with ExitStack() as nodes:
         nodes.enter_context(_node(folder, environment, *head, "--num-cpus", f"{head_cpus:g}"))
-        wait_for(f"{address}/api/version", lambda response: response.is_success)
+        # Of the dashboard's parts, each a process, this is the one that jobs are submitted to.
+        wait_for(f"{address}/api/jobs/", lambda response: response.is_success)
         nodes.enter_context(_node(folder, with_t4, *worker, "--num-cpus", f"{worker_cpus:g}"))
         yield Cluster(folder, address, environment)
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.killed_training import Command, Looks, look_once, reader
 from tests.conftest import PublishPolicy
+from training.layout import LATEST_FILE
 from training.store import PolicyStore
 
 
@@ -28,7 +29,10 @@ def test_a_reader_finds_what_is_broken(tmp_path: Path, publish_policy: PublishPo
     assert [fault.startswith(refs[0].version) for fault in looks.broken] == [True]
     store.storage.write(f"{refs[1].folder}/policy.safetensors", b"x")
     look_once(store, looks)
-    assert "no usable policy" in looks.broken[-1]
+    assert looks.broken[-1].startswith(refs[1].version)
+    store.storage.delete_file(LATEST_FILE)
+    look_once(store, looks)
+    assert "no latest policy" in looks.broken[-1]
 
 
 def test_a_reader_looks_until_it_is_left(tmp_path: Path, publish_policy: PublishPolicy) -> None:

@@ -116,6 +116,19 @@ def test_what_storage_goes_on_to_refuse_is_an_error(
         file.finish(for_s=0.5)
 
 
+def test_what_is_no_refusal_is_raised(storage: Moody, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no such name")
+
+    monkeypatch.setattr(Moody, "write", fail)
+    file = GrowingFile(storage, "a/table.csv")
+    file.put(b"1")
+    with pytest.raises(ValueError, match="no such name"):
+        file.finish()
+    with pytest.raises(ValueError, match="no such name"):
+        file.put(b"12")
+
+
 def test_the_thread_ends_when_nothing_is_to_be_written(file: GrowingFile, storage: Moody) -> None:
     def threads() -> list[Any]:
         return [each for each in threading.enumerate() if each.name == file.name]

@@ -108,8 +108,10 @@ def test_storage_that_refuses_does_not_stop_training(
     def refuse(*_: Any) -> None:
         raise OSError("away")
 
-    monkeypatch.setattr(Storage, "write", refuse)
-    record(report, 1)
-    report.on_experiment_end([])
+    with monkeypatch.context() as away:
+        away.setattr(Storage, "write", refuse)
+        record(report, 1)
+        report.on_experiment_end([])
+    report.finish()
     assert "could not be written" in caplog.text
     assert [row.iteration for row in report.rows] == [1]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,25 @@ def test_a_file_that_is_not_in_the_root_is_not_laid_at_its_door(
     assert said.startswith("python -m training.train: [Errno 28] No space left on device: ")
     assert beside in said
     assert "not in the storage root" in said
+
+
+def test_told_to_end_it_waits_for_nothing_that_hangs(tmp_path: Path) -> None:
+    program = """
+import atexit, signal, sys, time
+from training import train
+
+atexit.register(time.sleep, 1e6)
+train.train = lambda _: print("saved") or signal.SIGTERM
+train.main(sys.argv[1:])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "--results-dir", str(tmp_path), *TINY],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "saved\n"), ended.stderr
 
 
 def test_a_run_whose_trials_all_failed_says_why(tmp_path: Path) -> None:
