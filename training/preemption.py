@@ -114,8 +114,8 @@ class Preemption(Callback):  # type: ignore[misc]
         for trial in trials:
             if trial.trial_id in self._waiting:
                 print(
-                    f"{trial.trial_id}: its iteration is too long to wait for; it goes on from "
-                    f"its newest checkpoint, of iteration {stored_iteration(trial)}",
+                    f"{trial.trial_id}: it is not saved in time, and goes on from its newest "
+                    f"checkpoint, of iteration {stored_iteration(trial)}",
                     flush=True,
                 )
         raise PreemptedError

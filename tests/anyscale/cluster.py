@@ -23,6 +23,8 @@ from tests.anyscale import t4
 COMMANDS = Path(sys.executable).parent
 # Of who runs the tests: an account, storage, a cluster.
 _NOT_THERE = ("ANYSCALE_", "AWS_", "CARRACING_", "RAY_")
+# A node's agent joins some seconds after its dashboard answers, which may drop requests until then.
+_TOO_EARLY = ("No available agent", "Connection aborted")
 _NODE = ("--block", "--disable-usage-stats", "--node-ip-address", "127.0.0.1")
 
 
@@ -53,6 +55,10 @@ class Cluster:
     dashboard: str
     environment: Mapping[str, str]
 
+    def said(self) -> str:
+        """What the nodes have printed."""
+        return "".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
+
     def run(self, *arguments: str, timeout: float = 120) -> str:
         """Run a command of Ray's; its output."""
         deadline = time.monotonic() + 60
@@ -70,11 +76,12 @@ class Cluster:
                 timeout=timeout,
                 check=False,
             )
-            # A node's agent joins some seconds after its dashboard answers.
-            if "No available agent" not in done.stderr or time.monotonic() > deadline:
+            if time.monotonic() > deadline or not any(text in done.stderr for text in _TOO_EARLY):
                 break
             time.sleep(1)
-        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        assert done.returncode == 0, (
+            f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}{self.said()[-6000:]}"
+        )
         return done.stdout
 
 
@@ -124,9 +131,10 @@ def start_cluster(
 @contextmanager
 def _node(folder: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[None]:
     """A node that ends with this: its command blocks, so that nothing else has to be told."""
-    with tempfile.TemporaryDirectory(
-        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
-    ) as files:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as files,
+        (folder / f"{Path(files).name}.log").open("w") as log,
+    ):
         process = subprocess.Popen(
             [
                 *(str(COMMANDS / "ray"), "start", *_NODE, *arguments),
@@ -138,8 +146,8 @@ def _node(folder: Path, environment: Mapping[str, str], *arguments: str) -> Iter
             ],
             cwd=folder,
             env=dict(environment),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:

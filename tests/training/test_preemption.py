@@ -75,7 +75,7 @@ def test_an_iteration_that_is_too_long_is_not_waited_for(
         with pytest.raises(PreemptedError):
             preemption.on_step_begin(0, [running])
     said = capsys.readouterr().out
-    assert "a: its iteration is too long to wait for" in said
+    assert "a: it is not saved in time, and goes on from" in said
     assert "newest checkpoint, of iteration 2" in said
 
 
