@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _LOOKS = 3
 """For the newest policy, where those that were listed were deleted before they were read."""
+_READS = 2
+"""Of a policy that alone cannot be read."""
 
 
 class NoPolicyError(Exception):
@@ -188,7 +190,7 @@ class PolicyStore:
             reasons, gone = [], False
             for ref in self.newest_first():
                 try:
-                    return self._fetch_or_again(ref)
+                    return self._fetch_insistently(ref)
                 except FileNotFoundError:
                     if not self.missed(ref):
                         gone = True
@@ -196,26 +198,28 @@ class PolicyStore:
                     reasons.append(missing_manifest(ref))
                 except BrokenPolicyError as error:
                     reasons.append(str(error))
-                except OSError as error:
-                    if not self.answers():
-                        raise
-                    reasons.append(f"{ref.version}: it cannot be read: {error}")
                 logger.warning("policy skipped: %s", reasons[-1])
             if not gone:
                 break
         found = "; ".join(reasons) if reasons else "nothing is published there yet"
         raise NoPolicyError(f"no usable policy in {self.storage.root}: {found}")
 
-    def _fetch_or_again(self, ref: PolicyRef) -> PublishedPolicy:
-        """Read one policy, once more where it alone could not be: that may have been a moment's."""
-        try:
-            return self.fetch(ref)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            if not self.answers():
+    def _fetch_insistently(self, ref: PolicyRef) -> PublishedPolicy:
+        """Read one policy, once more where it alone could not be: that may have been a moment's.
+
+        Raises what :meth:`fetch` does, and BrokenPolicyError where it still cannot be read.
+        """
+        reason = ""
+        for _ in range(_READS):
+            try:
+                return self.fetch(ref)
+            except FileNotFoundError:
                 raise
-            return self.fetch(ref)
+            except OSError as error:
+                if not self.answers():
+                    raise
+                reason = str(error)
+        raise BrokenPolicyError(f"{ref.version}: it cannot be read: {reason}")
 
     def missed(self, ref: PolicyRef) -> bool:
         """Whether a policy that was not found should have been: ``latest.json`` still names it.
