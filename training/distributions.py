@@ -1,8 +1,8 @@
 """What a policy head's outputs mean: the distribution of actions, in plain PyTorch.
 
-``diagonal_gaussian``: means, then log standard deviations. ``beta``: for each number of an action
-two concentrations, first all α, then all β, as softplus + 1; both above 1, so the density has one
-peak, and its support is [0, 1].
+``diagonal_gaussian``: means, then log standard deviations, which are kept within
+±:data:`LOG_STD_LIMIT`. ``beta``: for each number of an action two concentrations, first all α, then
+all β, as softplus + 1; both above 1, so the density has one peak, and its support is [0, 1].
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch.nn.functional import softplus
 
 DistributionName = Literal["diagonal_gaussian", "beta"]
 
+LOG_STD_LIMIT = 20.0
+"""Bound of a Gaussian's log standard deviation, RLlib's ``log_std_clip_param``."""
 INSIDE = 1e-6
 """Samples of a Beta keep this far from 0 and 1, where its density may be 0."""
 
@@ -24,6 +26,14 @@ def parameter_count(name: DistributionName) -> int:
     match name:
         case "diagonal_gaussian" | "beta":
             return 2
+
+
+def bounded(name: DistributionName, outputs: Tensor) -> Tensor:
+    """Distribution parameters, (…, 2n), for a policy head's outputs, (…, 2n)."""
+    if name == "beta":
+        return outputs
+    means, log_stds = outputs.chunk(2, dim=-1)
+    return torch.cat([means, log_stds.clamp(-LOG_STD_LIMIT, LOG_STD_LIMIT)], dim=-1)
 
 
 def concentrations(parameters: Tensor) -> tuple[Tensor, Tensor]:

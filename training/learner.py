@@ -2,8 +2,9 @@
 
 RLlib reads learning rate, entropy bonus and clip range from three different places, lets its
 schedulers overwrite a value set by hand, and checkpoints none of them whole. So here the source
-that each is read from is replaced, and the three are a part of the learner's state. And a saved
-state has a mark where it was written to its end.
+that each is read from is replaced, and the three are a part of the learner's state, as is the
+weight of the KL loss, which RLlib adapts and does not checkpoint. And a saved state has a mark
+where it was written to its end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from training.memory import keep_freed_memory
 SAVED_FILE = "saved"
 """Is written into the learner's folder of a checkpoint after everything else there."""
 _STATE = "coefficients"
+_KL_COEFF_STATE = "kl_coeff"
 ADAM_EPSILON = "adam_epsilon"
 """Key in RLlib's ``learner_config_dict``."""
 
@@ -93,12 +95,16 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         not_components: str | Collection[str] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """RLlib's state and, once :meth:`use` was called, the coefficients."""
+        """RLlib's state, the KL loss's weight and, after :meth:`use`, the coefficients."""
         state: dict[str, Any] = super().get_state(
             components, not_components=not_components, **options
         )
         if self._in_use and self._check_component(_STATE, components, not_components):
             state[_STATE] = asdict(self._in_use)
+        if self.config.use_kl_loss and self._check_component(
+            _KL_COEFF_STATE, components, not_components
+        ):
+            state[_KL_COEFF_STATE] = float(self._kl_coeff())
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -106,6 +112,20 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         super().set_state(state)
         if _STATE in state:
             self.use(Coefficients(**state[_STATE]))
+        if _KL_COEFF_STATE in state:
+            self._kl_coeff().fill_(state[_KL_COEFF_STATE])
+
+    def _kl_coeff(self) -> torch.Tensor:
+        """The KL loss's weight, a scalar that RLlib adapts in place after each update."""
+        weight: torch.Tensor = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
+        return weight
+
+    def non_finite_weight(self) -> str | None:
+        """The name of a weight that is not a finite number, or None."""
+        for name, weight in self.module[DEFAULT_MODULE_ID].named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                return str(name)
+        return None
 
     def save_to_path(self, path: str | Path, **options: Any) -> str:
         """Save as RLlib does, and a mark at the end, which whoever calls this is to look for.

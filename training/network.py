@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.actions import CONTROLS
-from training.distributions import DistributionName, parameter_count
+from training.distributions import DistributionName, bounded, parameter_count
 
 CriticKind = Literal["separate", "shared"]
 """Whether the value has an encoder of its own, or is read off the policy's hidden layer."""
@@ -135,6 +135,11 @@ class Actor(PixelNetwork):
     ) -> None:
         """Build it for actions of so many numbers."""
         super().__init__(shape, size, stack, outputs=parameter_count(shape.distribution) * actions)
+        self._distribution = shape.distribution
+
+    def decide(self, embedding: Tensor) -> Tensor:
+        """The distribution parameters, (N, parameters) float32, for a hidden layer, (N, hidden)."""
+        return bounded(self._distribution, super().decide(embedding))
 
 
 class Critic(PixelNetwork):

@@ -146,10 +146,9 @@ def build_config(
             vf_loss_coeff=recipe.vf_loss_coeff,
             vf_clip_param=recipe.vf_clip_param,
             grad_clip=recipe.grad_clip,
-            # The clip range alone bounds the step: RLlib does not checkpoint its KL coefficient,
-            # so a resumed run would not continue the one that was interrupted.
-            use_kl_loss=False,
-            kl_coeff=0.0,
+            use_kl_loss=recipe.kl_coeff > 0,
+            kl_coeff=recipe.kl_coeff,
+            kl_target=recipe.kl_target,
             learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon},
         )
         .callbacks([ReportReturns, FreshTracks, functools.partial(StabilizationCallback, recipe)])

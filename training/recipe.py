@@ -83,6 +83,11 @@ class Recipe:
     """Weight of the value function's loss."""
     vf_clip_param: float = 1e6
     """Clamp of the squared value error, out of reach; at RLlib's 10 an error past 3.2 is lost."""
+    kl_coeff: float = 0.0
+    """First weight of the loss on the KL divergence from the sampling policy; each iteration adapts
+    it towards kl_target. 0 turns that loss off."""
+    kl_target: float = 0.01
+    """KL divergence of one iteration that the weight is adapted to."""
     grad_clip: float = 0.5
     """Largest global norm of the gradient."""
     adam_epsilon: float = 1e-8
@@ -145,7 +150,7 @@ class Recipe:
         for name in ("gamma", "gae_lambda", "anneal_to"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in (0, 1]")
-        for name in ("entropy_coeff", "finetune_entropy", "finetune_at"):
+        for name in ("entropy_coeff", "finetune_entropy", "finetune_at", "kl_coeff"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.num_samples > 1 and not self.search:
@@ -202,11 +207,12 @@ _POSITIVE = (
     "finetune_clip",
     "vf_clip_param",
     "vf_loss_coeff",
+    "kl_target",
     "grad_clip",
     "adam_epsilon",
 )
 
-_PUBLISHED = Recipe()
+_PUBLISHED = Recipe(kl_coeff=0.2)
 
 RECIPES: dict[str, Recipe] = {
     "published": _PUBLISHED,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from training.distributions import INSIDE, concentrations, mean, parameter_count, sample
+from training.distributions import INSIDE, bounded, concentrations, mean, parameter_count, sample
 
 
 def gaussian(mean_: float, log_std: float, number: int = 1) -> Tensor:
@@ -66,3 +66,11 @@ def test_one_generator_draws_the_same_again(name: str, row: list[float]) -> None
     ]
     assert torch.equal(*drawn)
     assert drawn[0].shape == (1, len(row) // parameter_count(name))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("log_std", "kept"), [(1e6, 20.0), (-1e6, -20.0), (0.3, 0.3)])
+def test_log_standard_deviations_are_bounded_as_rllibs_are(log_std: float, kept: float) -> None:
+    outputs = gaussian(1e6, log_std)
+    assert bounded("diagonal_gaussian", outputs).tolist() == [
+        [pytest.approx(1e6)] * 3 + [pytest.approx(kept)] * 3
+    ]

@@ -59,6 +59,20 @@ def optimizer_state(algorithm: DrivingPPO) -> dict[str, Any]:
     }
 
 
+def kl_coeff(algorithm: DrivingPPO) -> Any:
+    return algorithm.learner_group._learner.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
+
+
+def test_a_restore_brings_back_the_adapted_kl_coefficient(
+    algorithm: DrivingPPO, other: DrivingPPO, tmp_path: Path
+) -> None:
+    kl_coeff(algorithm).fill_(0.45)
+    algorithm.save(str(tmp_path))
+    assert kl_coeff(other).item() == pytest.approx(0.2)
+    other.restore(str(tmp_path))
+    assert kl_coeff(other).item() == pytest.approx(0.45)
+
+
 def weights(algorithm: DrivingPPO) -> dict[str, Any]:
     state: dict[str, Any] = algorithm.get_module().get_state()
     return state
