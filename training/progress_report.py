@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from training.divergence import DIVERGED
 from training.growing_file import GrowingFile
 from training.layout import progress_file
 from training.progress import ProgressError, ProgressRow, read_progress, write_progress
@@ -72,6 +73,8 @@ class ProgressReport(Callback):  # type: ignore[misc]
             del self._rows[key]
         self._rows[row.trial, row.iteration] = row
         print(self._line(row, float(result["time_this_iter_s"])), flush=True)
+        if DIVERGED in result:
+            print(f"{row.trial}  {result[DIVERGED]}; the trial is stopped", flush=True)
         self._store(now=checkpoint_follows(result, self._recipe))
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:

@@ -19,6 +19,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DONE, SHOULD_CHECKPOINT, TRAINING_ITERATION
 
 from training.chosen_checkpoint import choose_checkpoint, stored_iteration
+from training.divergence import DIVERGED
 from training.retrying import STORAGE_PATIENCE_S
 from training.run import Run, RunError
 from training.storage import StorageError
@@ -142,6 +143,8 @@ class Recovery(Callback):  # type: ignore[misc]
         """See whether the checkpoint has come to storage."""
         del iteration, trials
         last_save = self._last_saves.pop(trial.trial_id, None)
+        if DIVERGED in trial.last_result:
+            return  # it takes no checkpoint
         if stored_iteration(trial) == trial.last_result[TRAINING_ITERATION]:
             # Failures count from one checkpoint to the next: a long run may lose many nodes.
             trial.run_metadata.num_failures = 0

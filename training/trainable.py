@@ -2,6 +2,8 @@
 
 A trial whose checkpoint cannot be stored is a good trial: it trains on, and so does one whose own
 disk is full. What is made of that is decided where all trials are seen, in ``training.recovery``.
+
+A trial that has diverged ends there: its result says why, and no checkpoint is taken any more.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
+from ray.tune.result import DONE
 
+from training.divergence import DIVERGED, find_divergence
 from training.learner import SAVED_FILE, DrivingLearner
 from training.retrying import patiently
 from training.whole_checkpoint import seal, verify
@@ -32,6 +36,15 @@ class DrivingPPO(PPO):  # type: ignore[misc]
 
     _refusal: str | None = None
     _patience_s: float | None = None
+    _has_diverged = False
+
+    def step(self) -> dict[str, Any]:
+        """Train one iteration; where it diverges, the result is the trial's last one."""
+        result: dict[str, Any] = super().step()
+        if divergence := find_divergence(self, result, self.iteration + 1):
+            self._has_diverged = True
+            result |= {DIVERGED: divergence, DONE: True}
+        return result
 
     def be_patient(self, seconds: float) -> None:
         """Wait for storage for so long from now on: no training is held up by that."""
@@ -42,7 +55,7 @@ class DrivingPPO(PPO):  # type: ignore[misc]
         return self._refusal
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """Take a checkpoint; where this machine's disk refuses, tell Tune that there is none.
+        """Take a checkpoint; tell Tune that there is none after a divergence or a full disk.
 
         In Tune's hands it is written to a temporary folder, which is deleted whatever happens.
 
@@ -51,6 +64,8 @@ class DrivingPPO(PPO):  # type: ignore[misc]
         """
         if checkpoint_dir or self._storage is None:
             return super().save(checkpoint_dir)
+        if self._has_diverged:
+            return _TrainingResult(checkpoint=None, metrics={})
         try:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 return super().save(folder)

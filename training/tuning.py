@@ -18,6 +18,7 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.tune_config import ResumeConfig
 
 from training.chosen_checkpoint import has_ended
+from training.divergence import DIVERGED
 from training.layout import RUNS
 from training.ppo import build_config
 from training.preemption import PreemptedError, Preemption
@@ -203,9 +204,11 @@ def tune_trials(
             for trial in analysis.trials
         },
         failures={
-            trial.trial_id: str(trial.get_error() or "it gave no reason")
+            trial.trial_id: str(
+                trial.last_result.get(DIVERGED) or trial.get_error() or "it gave no reason"
+            )
             for trial in analysis.trials
-            if trial.status == Trial.ERROR
+            if trial.status == Trial.ERROR or DIVERGED in trial.last_result
         },
         interrupted_by=signal.SIGINT if interrupted else None,
     )
