@@ -72,7 +72,7 @@ def draw_curve(
     # Iterations whose returns are not known yet count too.
     axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 0.5)
     axes.set_xlabel("training iteration")
-    axes.set_ylabel("return of sampled episodes (unscaled)")
+    axes.set_ylabel("return of sampled episodes")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize="small")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from training.retrying import STORAGE_PATIENCE_S, pause_before
+from training.retrying import STORAGE_PATIENCE_S, patiently, pause_before
 from training.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,21 @@ class GrowingFile:
         self._refusal: OSError | None = None
         self._failure: Exception | None = None
         self._at_once = False
+
+    def read(self) -> bytes | None:
+        """Read the file from storage; None if there is none. Retries while storage fails.
+
+        Raises:
+            OSError: Storage failed for ``STORAGE_PATIENCE_S``.
+        """
+
+        def read() -> bytes | None:
+            try:
+                return self._storage.read(self.name)
+            except FileNotFoundError:
+                return None
+
+        return patiently(read, f"reading {self.name}")
 
     def put(self, content: bytes) -> None:
         """Have these contents written; raises what was no refusal of storage, if something was."""

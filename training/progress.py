@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
-from training.environment import Pipeline
-
-# RLlib's own columns; scaled, and all that a trial's table has which another project trained.
-_RLLIB_RETURNS = "env_runners/episode_return_"
+logger = logging.getLogger(__name__)
 
 
 class ProgressError(Exception):
@@ -47,6 +45,34 @@ _LARGEST = 1e12
 
 COLUMNS = tuple(f.name for f in fields(ProgressRow))
 
+_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    **{name: (name,) for name in COLUMNS},
+    # Tune's names.
+    "trial": ("trial", "trial_id"),
+    "iteration": ("iteration", "training_iteration"),
+    "seconds": ("seconds", "time_total_s"),
+    # RLlib's names: those of its new API stack, then those of the old one.
+    "env_steps": (
+        "env_steps",
+        "num_env_steps_sampled_lifetime",
+        "env_runners/num_env_steps_sampled_lifetime",
+        "num_env_steps_sampled",
+        "timesteps_total",
+    ),
+    **{
+        f"return_{kind}": (
+            f"return_{kind}",
+            f"env_runners/episode_return_{kind}",
+            f"env_runners/episode_reward_{kind}",
+            f"episode_reward_{kind}",
+        )
+        for kind in ("min", "mean", "max")
+    },
+}
+"""The columns that a field may have, the most telling first."""
+
+_PROBLEMS_SHOWN: Final = 3
+
 
 def write_progress(rows: Iterable[ProgressRow]) -> bytes:
     """The rows as a CSV document with a header, in their order."""
@@ -60,84 +86,93 @@ def write_progress(rows: Iterable[ProgressRow]) -> bytes:
 
 
 def read_progress(content: bytes) -> list[ProgressRow]:
-    """Read a run's aggregate table, or a trial's own ``progress.csv`` as Tune writes it.
+    """Read a run's table, a trial's ``progress.csv``, or such a table of another RLlib project.
 
-    A row that is still being written (the last one, cut short) is left out.
+    Returns are taken as they are in the table, since it does not state a reward scale. Rows that
+    cannot be read are skipped and logged. A last line without a line end is read if it has a value
+    for each column; otherwise it is still being written.
 
     Raises:
-        ProgressError: It is not such a table, or it has no rows.
+        ProgressError: The table lacks a column, or none of its rows can be read.
     """
     try:
-        text = content.decode()
+        # Excel starts a file with a byte order mark.
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProgressError(f"it is not UTF-8 text: {error}") from error
-    # Its end of line is what completes a row.
-    whole = text[: text.rfind("\n") + 1]
+    # In countries with a decimal comma, Excel separates the columns by semicolons.
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=None), delimiter=delimiter)
     try:
-        return _read_rows(csv.DictReader(io.StringIO(whole)))
+        columns = _choose_columns(reader.fieldnames or [])
+        records = [(reader.line_num, record) for record in reader]
     except csv.Error as error:
         raise ProgressError(f"it is not CSV: {error}") from error
-
-
-def _read_rows(reader: csv.DictReader[str]) -> list[ProgressRow]:
-    columns = reader.fieldnames or []
-    ours = all(name in columns for name in COLUMNS)
-    if not ours and "training_iteration" not in columns:
-        raise ProgressError(
-            f"it has neither the columns of a run's table ({', '.join(COLUMNS)}) "
-            "nor training_iteration, as a trial's table has"
-        )
-    rows: list[ProgressRow] = []
-    for number, record in enumerate(reader, start=2):
-        if None in record.values():
-            continue
-        try:
-            rows.append(_from_run(record) if ours else _from_trial(record))
-        except (ValueError, OverflowError, KeyError) as error:
-            raise ProgressError(f"line {number} cannot be read: {error}") from error
-    if not rows:
+    if records and not text.endswith(("\n", "\r")) and None in records[-1][1].values():
+        records.pop()
+    if not records:
         raise ProgressError("it has no rows yet")
+    rows: list[ProgressRow] = []
+    problems: list[str] = []
+    for line, record in records:
+        try:
+            rows.append(_read_row(record, columns, "." if delimiter == "," else ","))
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    summary = "; ".join(problems[:_PROBLEMS_SHOWN])
+    if len(problems) > _PROBLEMS_SHOWN:
+        summary += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+    if not rows:
+        raise ProgressError(f"none of its rows can be read: {summary}")
+    if problems:
+        logger.warning("skipped %d of %d rows: %s", len(problems), len(records), summary)
     return rows
 
 
-def _number(record: Mapping[str, Any], name: str) -> float:
-    text = record.get(name) or ""
-    number = float(text) if text else math.nan
-    if abs(number) > _LARGEST:
-        raise ValueError(f"{name} is {text}, which cannot be")
-    return number
+def _choose_columns(header: Sequence[str]) -> dict[str, str]:
+    """For each field of a row the column that it is read from, where the table has one."""
+    columns: dict[str, str] = {}
+    for field, names in _NAMES.items():
+        found = [name for name in names if name in header]
+        if found:
+            columns[field] = found[0]
+        elif field in ("iteration", "return_mean"):
+            raise ProgressError(f"it has no column {' or '.join(names)}")
+    return columns
 
 
-def _from_run(record: Mapping[str, Any]) -> ProgressRow:
-    return ProgressRow(
-        trial=record["trial"],
-        iteration=int(_number(record, "iteration")),
-        phase=record["phase"],
-        env_steps=int(_number(record, "env_steps")),
-        **{name: _number(record, name) for name in COLUMNS[4:]},
-    )
-
-
-def _from_trial(record: Mapping[str, Any]) -> ProgressRow:
-    returns = {
-        name: _number(record, name)
-        if name in record
-        else _number(record, f"{_RLLIB_RETURNS}{name.removeprefix('return_')}")
-        / Pipeline().reward_scale
-        for name in ("return_min", "return_mean", "return_max")
+def _read_row(
+    record: Mapping[str | Any, Any], columns: Mapping[str, str], decimal: str
+) -> ProgressRow:
+    if None in record or None in record.values():
+        raise ValueError("the number of values differs from the number of columns")
+    texts = {field: record[name] for field, name in columns.items()}
+    numbers = {
+        field: _number(columns.get(field, field), texts.get(field, "").replace(decimal, "."))
+        for field in _NAMES
+        if field not in ("trial", "phase")
     }
-    steps = _number(record, "num_env_steps_sampled_lifetime")
+    iteration, steps = numbers.pop("iteration"), numbers.pop("env_steps")
+    if not iteration.is_integer():
+        raise ValueError(f"{columns['iteration']} is {texts['iteration']!r}, not a whole number")
     return ProgressRow(
-        trial=record.get("trial_id") or "",
-        iteration=int(_number(record, "training_iteration")),
-        phase=record.get("phase") or "",
+        trial=texts.get("trial", ""),
+        iteration=int(iteration),
+        phase=texts.get("phase", ""),
         env_steps=0 if math.isnan(steps) else int(steps),
-        **returns,
-        lr=_number(record, "lr"),
-        entropy_coeff=_number(record, "entropy_coeff"),
-        clip_param=_number(record, "clip_param"),
-        seconds=_number(record, "time_total_s"),
+        **numbers,
     )
+
+
+def _number(name: str, text: str) -> float:
+    """The number, or NaN where there is no text."""
+    try:
+        number = float(text or math.nan)
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, not a number") from None
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{name} is {text}; numbers are at most {_LARGEST:g}")
+    return number
 
 
 def recent_return(rows: Iterable[ProgressRow], last: int = 5) -> float:

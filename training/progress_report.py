@@ -33,13 +33,13 @@ class ProgressReport(Callback):  # type: ignore[misc]
         self._put_at = 0.0
 
     def setup(self, **_: Any) -> None:
-        """Take up the table that an interrupted run left behind, if this run resumes it."""
+        """Read the table of the run that is resumed; raises OSError when storage keeps failing."""
         if not self._resume:
             return
-        try:
-            rows = read_progress(self._storage.read(self._file.name))
-        except FileNotFoundError:
+        if (table := self._file.read()) is None:
             return
+        try:
+            rows = read_progress(table)
         except ProgressError as error:
             logger.warning("%s is started anew: %s", self._file.name, error)
             return

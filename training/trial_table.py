@@ -21,7 +21,7 @@ from ray.tune.utils import flatten_dict
 from training.growing_file import GrowingFile
 from training.layout import PROGRESS_FILE, run_folder
 from training.recipe import Recipe
-from training.retrying import STORAGE_PATIENCE_S, patiently
+from training.retrying import STORAGE_PATIENCE_S
 from training.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,9 @@ class TrialTables(Callback):  # type: ignore[misc]
         del iteration, trials
         name = trial.trial_id
         if name not in self._tables:
-            self._tables[name] = self._read(name) if self._resume else TrialTable()
+            self._files[name] = GrowingFile(self._storage, self._name(name))
+            found = self._files[name].read() if self._resume else None
+            self._tables[name] = TrialTable.read(found or b"")
         plain = {key: value for key, value in result.items() if key != "config"}
         self._tables[name].add(flatten_dict(plain, delimiter="/"))
         self._unput.add(name)
@@ -147,18 +149,7 @@ class TrialTables(Callback):  # type: ignore[misc]
     def _name(self, trial: str) -> str:
         return f"{run_folder(self._run)}/{trial}/{PROGRESS_FILE}"
 
-    def _read(self, trial: str) -> TrialTable:
-        def read() -> bytes:
-            try:
-                return self._storage.read(self._name(trial))
-            except FileNotFoundError:
-                return b""
-
-        return TrialTable.read(patiently(read, f"reading {self._name(trial)}"))
-
     def _put(self, trial: str) -> None:
-        if trial not in self._files:
-            self._files[trial] = GrowingFile(self._storage, self._name(trial))
         self._files[trial].put(self._tables[trial].encode())
         self._put_at[trial] = time.monotonic()
         self._unput.discard(trial)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from training import retrying
 from training.progress import read_progress
 from training.progress_report import ProgressReport
 from training.recipe import Recipe
@@ -73,6 +74,27 @@ def test_a_resumed_run_goes_on_with_its_table_without_doubles(
     resumed = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=True)
     resumed.setup()
     record(resumed, 2)  # its checkpoint was of iteration 1
+    resumed.on_experiment_end([])
+    assert stored(any_root) == [("t-0", 1), ("t-0", 2)]
+
+
+def test_a_resumed_run_keeps_its_table_when_storage_fails_at_first(
+    report: ProgressReport, any_root: str, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(report, 1)
+    report.on_experiment_end([])
+    read, failures = Storage.read, [OSError("away"), OSError("away")]
+
+    def fail_at_first(storage: Storage, relative: str) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(storage, relative)
+
+    monkeypatch.setattr(retrying, "pause_before", lambda _: 0.0)
+    monkeypatch.setattr(Storage, "read", fail_at_first)
+    resumed = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=True)
+    resumed.setup()
+    record(resumed, 2)
     resumed.on_experiment_end([])
     assert stored(any_root) == [("t-0", 1), ("t-0", 2)]
 
