@@ -16,11 +16,12 @@ from typing import Final
 
 import torch
 import tyro
-from tqdm import tqdm
 
+from training.cpus import available_cpus
 from training.layout import run_folder
-from training.parallel_rollout import available_cores, drive_seeds
+from training.parallel_rollout import drive_seeds
 from training.policy import Policy
+from training.progress_bar import progress_bar
 from training.rollout import drive
 from training.run import SETTINGS_FILE
 from training.scoreboard import Scoreboard
@@ -42,7 +43,7 @@ class Options:
     """The run."""
     score: float = 900.0
     """Mean score to reach."""
-    workers: int = field(default_factory=available_cores)
+    workers: int = field(default_factory=available_cpus)
     """Processes that drive."""
 
 
@@ -69,13 +70,13 @@ def report(options: Options) -> None:
         if trial < options.score - _MARGIN:
             print(f"{line} |", flush=True)
             continue
-        with tqdm(total=len(SCORE_SEEDS), unit="track", leave=False) as bar:
+        with progress_bar(len(SCORE_SEEDS), "track") as advance:
             board = Scoreboard(
                 drive_seeds(
                     policy,
                     list(SCORE_SEEDS),
                     workers=options.workers,
-                    on_episode=lambda _: bar.update(),
+                    on_episode=lambda _: advance(),
                 )
             )
         print(f"{line} {board.mean:.1f} ± {board.std:.1f} |", flush=True)

@@ -14,10 +14,9 @@ from the rates that the first one shows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Final
 
@@ -26,6 +25,7 @@ import tyro
 from benchmarks.scale_turn import Shape, Turn, measure
 from benchmarks.scaling_model import Learning, Rates, predict, suit
 from benchmarks.scaling_rates import iteration_parts, measured_rates
+from training.cpus import available_cpus
 from training.recipe import RECIPES
 from training.resources import plan
 
@@ -48,8 +48,8 @@ class Options:
     """Env runners; else 1, 2, 4 and so on, as this machine's cores hold them."""
     nodes: tuple[int, ...] = (1, 2)
     """Ray nodes."""
-    cpus: int = os.cpu_count() or 1
-    """Cores that Ray is told of."""
+    cpus: int = field(default_factory=available_cpus)
+    """Cores that Ray is told of; else those that this process may use."""
     batch: int = RECIPES[_RECIPE].train_batch_size_per_learner
     """Decisions of an iteration."""
     many: int = 8

@@ -26,12 +26,14 @@ from tqdm import tqdm
 
 from training.actions import ActionFilter
 from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
+from training.cpus import available_cpus
 from training.curve import CurveFormat, draw_curve, pick_trial
 from training.evaluate_options import EvaluateOptions
 from training.film import Film, FilmFormat
-from training.parallel_rollout import WorkerDiedError, available_cores, drive_seeds
+from training.parallel_rollout import WorkerDiedError, drive_seeds
 from training.policy import Policy
 from training.progress import ProgressError, read_progress
+from training.progress_bar import progress_bar
 from training.provenance import provenance
 from training.published import BrokenPolicyError, read_policy
 from training.rollout import Episode, drive
@@ -82,7 +84,9 @@ def drive_episodes(
         film = Film(encoding, width=options.width, speed=options.speed)
     print(_driving(policy, action_filter))
     episodes: list[Episode] = []
-    with tqdm(total=len(options.seeds) * options.max_steps, unit="frame", leave=False) as bar:
+    frames = len(options.seeds) * options.max_steps
+    # Without a terminal the episodes' lines suffice.
+    with tqdm(total=frames, unit="frame", leave=False, disable=None) as bar:
         for index, seed in enumerate(options.seeds):
             bar.update(index * options.max_steps - bar.n)
             episode = drive(
@@ -114,12 +118,12 @@ def score(policy: Policy, options: EvaluateOptions) -> Scoreboard:
     """
     seeds = options.seeds
     print(_driving(policy, policy.description.action_filter))
-    with tqdm(total=len(seeds), unit="track", leave=False) as bar:
+    with progress_bar(len(seeds), "track") as advance:
         episodes = drive_seeds(
             policy,
             seeds,
-            workers=options.workers or available_cores(),
-            on_episode=lambda _: bar.update(),
+            workers=options.workers or available_cpus(),
+            on_episode=lambda _: advance(),
         )
     board = Scoreboard(episodes)
     print("\n".join(board.lines()))

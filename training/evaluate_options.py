@@ -56,7 +56,8 @@ class EvaluateOptions:
     """Seed of the first track; else 0, for a score 1000000. A score of other tracks than its own
     says so."""
     workers: int | None = None
-    """Processes that drive for a score; else one for each core."""
+    """Processes that drive for a score; else one for each CPU that this process may
+    use."""
     film: bool = True
     """Whether to make the film; scores alone are taken faster."""
     json: Path | None = None

@@ -33,11 +33,6 @@ class WorkerDiedError(Exception):
     """A process that drove is gone; the message says what may help."""
 
 
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
 def drive_seeds(
     policy: Policy,
     seeds: Sequence[int],

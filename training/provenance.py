@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
 import torch
+
+from training.cpus import available_cpus
 
 _LIBRARIES: Final = (
     "gymnasium",
@@ -31,7 +32,7 @@ def provenance() -> dict[str, Any]:
         },
         "machine": {
             "platform": platform.platform(),
-            "cpus": os.cpu_count(),
+            "cpus": available_cpus(),
             # Sums are rounded as the instructions add them up.
             "instructions": torch.backends.cpu.get_cpu_capability(),
         },

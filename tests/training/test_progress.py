@@ -113,7 +113,7 @@ def test_a_name_with_a_comma_survives() -> None:
 def test_a_trials_own_table_is_read() -> None:
     record = {"return_min": -35.0, "return_mean": 122.5, "return_max": 800.0}
     columns = (*TUNE_COLUMNS, *record)
-    (read,) = read_progress(tune_table(tune_record(7, **record), columns=columns))
+    (read,) = read_progress(tune_table(tune_record(7) | record, columns=columns))
     assert (read.trial, read.iteration, read.phase) == ("1a2b3_00000", 7, "explore")
     assert (read.env_steps, read.seconds) == (7 * 4096, 7 * 30.5)
     assert (read.lr, read.entropy_coeff, read.clip_param) == (2e-4, 0.037, 0.2)

@@ -16,6 +16,6 @@ def test_it_tells_versions_machine_and_time() -> None:
     assert told["versions"]["python"] == platform.python_version()
     assert told["versions"]["numpy"] == np.__version__
     assert {"gymnasium", "box2d", "torch", "opencv-python-headless"} <= set(told["versions"])
-    assert told["machine"]["cpus"] == os.cpu_count()
+    assert 1 <= told["machine"]["cpus"] <= (os.cpu_count() or 1)
     assert told["machine"]["instructions"]
     assert datetime.fromisoformat(told["created_at"]).tzinfo is not None
