@@ -1,16 +1,18 @@
-"""A local Ray cluster, and recipes small enough to train in a test."""
+"""A local Ray cluster, recipes small enough to train in a test, and a policy to evaluate."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
 
-from tests.conftest import SMALL_NETWORK
+from tests.conftest import SMALL_NETWORK, PublishPolicy
 from training.recipe import RECIPES, Recipe
 from training.resources import Resources
+from training.store import PolicyStore
 
 LOCAL = Resources(
     num_env_runners=0,
@@ -51,3 +53,16 @@ def tiny_recipe() -> Recipe:
         finetune_at=2,
         checkpoint_every=1,
     )
+
+
+@pytest.fixture
+def root(store: PolicyStore, publish_policy: PublishPolicy) -> Path:
+    """A storage root with one policy."""
+    publish_policy(store)
+    return Path(store.storage.path)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files with default names go to a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)

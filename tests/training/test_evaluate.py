@@ -1,62 +1,27 @@
-"""The command line for scores, films and curves: no Ray, whole or in halves."""
+"""The command line for scores and films of episodes: no Ray, whole or in halves."""
 
 from __future__ import annotations
 
-import functools
 import json
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from tests.conftest import PublishPolicy, build_policy
+from tests.training.evaluating import evaluate
 from training.environment import Simulator
-from training.evaluate import choose_filter, drive_episodes, main
+from training.evaluate import choose_filter, drive_episodes
 from training.evaluate_options import EvaluateOptions
-from training.parallel_rollout import WorkerDiedError, drive_seeds
-from training.policy import Policy
-from training.progress import ProgressRow, write_progress
+from training.recipe import Recipe
 from training.rollout import Episode, drive
-from training.seeds import SCORE_SEEDS
 from training.store import PolicyStore
 
-
-@pytest.fixture
-def root(store: PolicyStore, publish_policy: PublishPolicy) -> Path:
-    """A storage root with one policy."""
-    publish_policy(store)
-    return Path(store.storage.path)
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files with default names go to a folder of the test's own."""
-    monkeypatch.chdir(tmp_path)
-
-
-def row(iteration: int, mean: float, phase: str = "explore") -> ProgressRow:
-    return ProgressRow(
-        trial="t-0",
-        iteration=iteration,
-        phase=phase,
-        env_steps=iteration * 1000,
-        return_min=mean - 10,
-        return_mean=mean,
-        return_max=mean + 10,
-        lr=2e-4,
-        entropy_coeff=0.037,
-        clip_param=0.2,
-        seconds=1.0,
-    )
-
-
-def evaluate(*options: object) -> None:
-    main([str(option) for option in options])
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def test_scores_and_a_film_of_the_newest_policy(
@@ -73,6 +38,25 @@ def test_scores_and_a_film_of_the_newest_policy(
     assert all(episode["frames"] == 40 for episode in scores["episodes"])
     assert all(episode["tiles"] > episode["tiles_missed"] > 0 for episode in scores["episodes"])
     assert scores["filter"] == {"smooth_alpha": 1.0, "steer_deadzone": 0.0, "steer_clip": 1.0}
+
+
+@pytest.mark.parametrize(("output", "encoding"), [("film.gif", "GIF"), ("film.webp", "WEBP")])
+def test_a_film_of_the_rate_the_speed_and_the_format_asked_for(
+    root: Path, output: str, encoding: str
+) -> None:
+    evaluate(
+        *("--checkpoint", root, "--max-steps", 50, "--width", 60),
+        *("--output", output, "--fps", 10, "--speed", 0.5),
+    )
+    with Image.open(output) as film:
+        assert film.format == encoding
+        assert film.size == (60, 40)
+        # 50 frames are a second of simulated time; the last picture is shown like the others.
+        durations = []
+        for frame in ImageSequence.Iterator(film):
+            frame.load()
+            durations.append(frame.info["duration"])
+    assert durations == [200] * 11
 
 
 @pytest.mark.parametrize("film", [False, True])
@@ -108,6 +92,40 @@ def test_a_single_policy_folder_is_taken_too(
     assert f"driving with {folder.name}" in capsys.readouterr().out
 
 
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_recipe: Recipe) -> Path:
+    """What an RLlib checkpoint holds of the network that it was written for."""
+    import torch
+
+    from training.rl_module import module_spec
+
+    spec = module_spec(tiny_recipe.description())
+    spec.observation_space = gym.spaces.Box(0, 255, (84, 84, 4), np.uint8)
+    spec.action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    with torch.random.fork_rng():
+        module = spec.build()
+    folder = tmp_path / "checkpoint_000003"
+    module.save_to_path(folder / "learner_group/learner/rl_module/default_policy")
+    return folder
+
+
+def test_an_rllib_checkpoint_is_taken_too(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate("--checkpoint", checkpoint, "--no-film", "--max-steps", 4, "--json", "scores.json")
+    assert "checkpoint_000003" in capsys.readouterr().out
+    told = json.loads(Path("scores.json").read_text())
+    assert told["policy"] == "checkpoint_000003"
+    assert [episode["frames"] for episode in told["episodes"]] == [4]
+
+
+def test_an_rllib_checkpoint_that_was_cut_short_is_refused(checkpoint: Path) -> None:
+    (state,) = checkpoint.rglob("module_state.pkl")
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="checkpoint_000003"):
+        evaluate("--checkpoint", checkpoint, "--no-film", "--max-steps", 4)
+
+
 def test_a_policy_in_a_bucket_is_taken_too(
     any_store: PolicyStore, publish_policy: PublishPolicy, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,24 +142,6 @@ def test_the_storage_root_is_the_default(
     monkeypatch.setenv("CARRACING_STORAGE", str(root))
     evaluate("--no-film", "--max-steps", 4)
     assert "driving with run-a-000001" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "means", [[5.0], [float("nan")], [float("nan"), float("nan"), 3.0, 8.0]], ids=str
-)
-def test_a_curve_alone_even_when_training_has_just_begun(means: list[float]) -> None:
-    rows = [row(number, mean) for number, mean in enumerate(means, start=1)]
-    Path("progress.csv").write_bytes(write_progress(rows))
-    evaluate("--progress-csv", "progress.csv")
-    assert iio.imread("training_curve.png").shape[1] > 400
-    assert not Path("carracing.gif").exists()
-
-
-def test_an_svg_curve_with_a_switch_of_one_s_own() -> None:
-    rows = [row(number, 10.0 * number) for number in range(1, 5)]
-    Path("progress.csv").write_bytes(write_progress(rows))
-    evaluate("--progress-csv", "progress.csv", "--plot-output", "c.svg", "--finetune-at", 3)
-    assert "stabilize after 3" in Path("c.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -194,118 +194,3 @@ def test_film_and_filter_options_out_of_range_are_named(
 ) -> None:
     with pytest.raises(SystemExit, match=named):
         evaluate("--checkpoint", root, "--max-steps", 8, *options)
-
-
-def test_a_table_that_is_none_is_named() -> None:
-    Path("progress.csv").write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(SystemExit, match="UTF-8"):
-        evaluate("--progress-csv", "progress.csv")
-
-
-@dataclass
-class Drives:
-    """Stands where tracks are driven in processes: every track but the first is driven well."""
-
-    seeds: Sequence[int] = ()
-    workers: int = 0
-    ends: BaseException | None = None
-
-    def __call__(
-        self,
-        _policy: Policy,
-        seeds: Sequence[int],
-        *,
-        workers: int,
-        on_episode: Callable[[Episode], object],
-    ) -> list[Episode]:
-        if self.ends is not None:
-            raise self.ends
-        self.seeds, self.workers = seeds, workers
-        episodes = [
-            Episode(
-                seed=seed,
-                score=900.0 if seed > seeds[0] else 100.0,
-                frames=800,
-                lap_finished=seed > seeds[0],
-                tiles=300,
-                tiles_missed=int(seed == seeds[0]),
-                actions=np.zeros((200, 3), np.float32),
-                rewards=np.zeros(200),
-            )
-            for seed in seeds
-        ]
-        for episode in episodes:
-            on_episode(episode)
-        return episodes
-
-
-@pytest.fixture
-def drives(monkeypatch: pytest.MonkeyPatch) -> Drives:
-    stand_in = Drives()
-    monkeypatch.setattr("training.evaluate.drive_seeds", stand_in)
-    return stand_in
-
-
-def test_a_score_is_of_the_hundred_tracks(
-    root: Path, drives: Drives, capsys: pytest.CaptureFixture[str]
-) -> None:
-    evaluate("--checkpoint", root, "--score")
-    assert list(drives.seeds) == list(SCORE_SEEDS)
-    assert drives.workers == os.cpu_count()
-    printed = capsys.readouterr().out
-    assert "driving with run-a-000001" in printed
-    assert "score 892.0 ± 80.0 over 100 tracks" in printed
-    assert "not comparable" not in printed
-    assert not Path("carracing.gif").exists()
-    told: dict[str, Any] = json.loads(Path("score.json").read_text())
-    assert told["comparable"] is True
-    assert told["mean"] == 892
-    assert told["settings"]["score"] is True
-    assert [episode["seed"] for episode in told["episodes"]] == list(SCORE_SEEDS)
-
-
-def test_a_score_of_other_tracks_says_so(
-    root: Path, drives: Drives, capsys: pytest.CaptureFixture[str]
-) -> None:
-    evaluate(
-        *("--checkpoint", root, "--score", "--seed", 7, "--episodes", 3, "--workers", 2),
-        *("--json", "mine.json"),
-    )
-    assert list(drives.seeds) == [7, 8, 9]
-    assert drives.workers == 2
-    assert "not comparable" in capsys.readouterr().out
-    assert json.loads(Path("mine.json").read_text())["comparable"] is False
-    assert not Path("score.json").exists()
-
-
-def test_a_curve_beside_it_does_not_take_the_score_s_place(
-    root: Path, drives: Drives, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CARRACING_STORAGE", str(root))
-    Path("progress.csv").write_bytes(write_progress([row(1, 5.0)]))
-    evaluate("--score", "--progress-csv", "progress.csv")
-    assert Path("score.json").exists()
-    assert Path("training_curve.png").exists()
-
-
-def test_a_score_is_really_driven(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whole episodes take too long here.
-    monkeypatch.setattr(
-        "training.evaluate.drive_seeds", functools.partial(drive_seeds, max_frames=20)
-    )
-    evaluate("--checkpoint", root, "--score", "--episodes", 2, "--workers", 1)
-    told: dict[str, Any] = json.loads(Path("score.json").read_text())
-    assert [episode["seed"] for episode in told["episodes"]] == list(SCORE_SEEDS[:2])
-    assert [episode["frames"] for episode in told["episodes"]] == [20, 20]
-    assert told["policy"].endswith(told["sha256"][:8])
-
-
-def test_a_score_that_is_not_finished_leaves_no_file(root: Path, drives: Drives) -> None:
-    drives.ends = WorkerDiedError("a process has died")
-    with pytest.raises(SystemExit, match="a process has died"):
-        evaluate("--checkpoint", root, "--score")
-    drives.ends = KeyboardInterrupt()
-    with pytest.raises(SystemExit) as end:
-        evaluate("--checkpoint", root, "--score")
-    assert end.value.code == 130
-    assert not Path("score.json").exists()
