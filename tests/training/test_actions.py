@@ -103,7 +103,7 @@ def test_mapping_leaves_the_output_alone() -> None:
 
 
 def test_an_unknown_mapping_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"'tanh' is not known; known: clip_unit_to_bounds"):
+    with pytest.raises(ValueError, match=r"tanh.*clip_unit_to_bounds"):
         to_controls(controls(0, 0, 0), "tanh")  # type: ignore[arg-type]
 
 
@@ -173,25 +173,17 @@ def test_filtering_leaves_the_controls_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "message"),
+    ("setting", "value"),
     [
-        ("smooth_alpha", 0, r"smooth_alpha is 0; it must be in \(0, 1\]"),
-        ("smooth_alpha", 1.1, r"smooth_alpha is 1.1; it must be in \(0, 1\]"),
-        ("smooth_alpha", float("nan"), "smooth_alpha is nan"),
-        ("steer_deadzone", -0.1, r"steer_deadzone is -0.1; it must be in \[0, 1\)"),
-        ("steer_deadzone", 1, r"steer_deadzone is 1; it must be in \[0, 1\)"),
-        ("steer_clip", 0, r"steer_clip is 0; it must be in \(0, 1\]"),
-        ("steer_clip", 2, r"steer_clip is 2; it must be in \(0, 1\]"),
+        ("smooth_alpha", 0),
+        ("smooth_alpha", 1.1),
+        ("smooth_alpha", float("nan")),
+        ("steer_deadzone", -0.1),
+        ("steer_deadzone", 1),
+        ("steer_clip", 0),
+        ("steer_clip", 2),
     ],
 )
-def test_a_filter_refuses_settings_out_of_range(setting: str, value: float, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_a_filter_refuses_settings_out_of_range(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is {value}"):
         ActionFilter(**{setting: value})
-
-
-def test_a_filter_tells_its_settings_by_name() -> None:
-    assert ActionFilter(0.2, 0.05, 0.8).to_dict() == {
-        "smooth_alpha": 0.2,
-        "steer_deadzone": 0.05,
-        "steer_clip": 0.8,
-    }

@@ -87,13 +87,6 @@ def test_same_padding_puts_the_spare_zero_last(
     assert same_padding(size, kernel, stride) == expected
 
 
-@pytest.mark.parametrize("size", range(1, 40))
-@pytest.mark.parametrize(("kernel", "stride"), [(8, 4), (4, 2), (3, 1), (2, 2), (5, 3)])
-def test_same_padding_gives_the_size_over_the_stride(size: int, kernel: int, stride: int) -> None:
-    padded = size + sum(same_padding(size, kernel, stride))
-    assert (padded - kernel) // stride + 1 == math.ceil(size / stride)
-
-
 @pytest.mark.parametrize("network", [Actor, Critic])
 def test_bytes_and_scaled_floats_give_the_same_output(
     network: type[Actor] | type[Critic],

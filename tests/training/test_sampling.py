@@ -181,15 +181,6 @@ def test_rows_of_one_array_are_that_array() -> None:
     assert whole(list(batch)) is batch
 
 
-def test_the_network_reads_the_environments_own_array(tiny_recipe: Recipe) -> None:
-    runner = build_runner(tiny_recipe, batched=True)
-    runner.sample(num_timesteps=10)
-    tensor = runner._cached_to_module[Columns.OBS]
-    assert tensor.dtype == torch.uint8
-    assert tensor.data_ptr() == runner.env.unwrapped._observations.ctypes.data
-    runner.stop()
-
-
 def test_rows_that_lie_elsewhere_are_copied_together() -> None:
     batch = np.zeros((3, 2, 4))
     batch[:] = np.arange(24).reshape(3, 2, 4)
