@@ -166,7 +166,8 @@ def plot(options: EvaluateOptions, table: str) -> None:
     rows = pick_trial(read_progress(Storage.open(folder or "/").read(name)))
     encoding: CurveFormat = "svg" if options.plot_output.suffix == ".svg" else "png"
     options.plot_output.write_bytes(draw_curve(rows, encoding, finetune_at=options.finetune_at))
-    print(f"curve: {options.plot_output} ({len(rows)} iterations of trial {rows[0].trial})")
+    trial = f" of trial {rows[0].trial}" if rows[0].trial else ""
+    print(f"curve: {options.plot_output} ({len(rows)} iterations{trial})")
 
 
 def evaluate(options: EvaluateOptions) -> None:

@@ -63,7 +63,7 @@ class EvaluateOptions:
     json: Path | None = None
     """Where to write every episode's score; else nowhere, for a score score.json."""
     progress_csv: str | None = None
-    """A run's or a trial's progress.csv, to draw the curve of."""
+    """The progress.csv of a run, of a trial or of another RLlib project, to draw the curve of."""
     plot_output: Path = Path("training_curve.png")
     """The curve to write, as its suffix says: .png or .svg."""
     finetune_at: int | None = None
