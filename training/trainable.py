@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import errno
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
+from ray.rllib.utils.metrics import LEARNER_RESULTS
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 from ray.tune.result import DONE
@@ -27,8 +29,14 @@ from training.whole_checkpoint import seal, verify
 
 _LEARNER = f"{COMPONENT_LEARNER_GROUP}/{COMPONENT_LEARNER}"
 """Where in a checkpoint the learner's state is."""
+_RESTART_S = 300.0
+"""How long all env runners may be away at once."""
 _BRIEFLY_S = 4.0
 """How long a trial that has more to train waits for storage before it does."""
+
+
+class NoSamplesError(Exception):
+    """All env runners are lost."""
 
 
 class DrivingPPO(PPO):  # type: ignore[misc]
@@ -39,8 +47,23 @@ class DrivingPPO(PPO):  # type: ignore[misc]
     _has_diverged = False
 
     def step(self) -> dict[str, Any]:
-        """Train one iteration; where it diverges, the result is the trial's last one."""
+        """Train one iteration; where it diverges, the result is the trial's last one.
+
+        While all env runners are being restarted RLlib's iterations train nothing. They are not
+        counted.
+
+        Raises:
+            NoSamplesError: No env runner came back.
+        """
+        deadline = time.monotonic() + _RESTART_S
         result: dict[str, Any] = super().step()
+        while LEARNER_RESULTS not in result:
+            if time.monotonic() > deadline:
+                raise NoSamplesError(
+                    f"no env runner has sampled anything for {_RESTART_S:g} s in iteration "
+                    f"{self.iteration + 1}"
+                )
+            result = super().step()
         if divergence := find_divergence(self, result, self.iteration + 1):
             self._has_diverged = True
             result |= {DIVERGED: divergence, DONE: True}

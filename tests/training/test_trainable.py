@@ -298,3 +298,17 @@ def test_a_root_that_is_not_there_is_told_in_our_words(
     stored.rename(stored.with_name("away"))
     assert algorithm.save().checkpoint is None
     assert "the root is not there" in (algorithm.why_not_stored() or "")
+
+
+def test_an_iteration_trains_although_all_env_runners_were_lost(tiny_recipe: Recipe) -> None:
+    resources = dataclasses.replace(LOCAL, num_env_runners=1, cpus_per_env_runner=0.5, main_cpus=0)
+    algorithm = DrivingPPO(config=build_config(tiny_recipe, resources, seed=1))
+    try:
+        algorithm.env_runner_group.foreach_env_runner(
+            lambda _: os._exit(1), local_env_runner=False, mark_healthy=False
+        )
+        result = algorithm.train()
+        assert result["training_iteration"] == 1
+        assert result["num_env_steps_sampled_lifetime"] >= 32
+    finally:
+        algorithm.stop()
