@@ -16,6 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.limits import RETRY_S
+
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
@@ -117,6 +119,11 @@ class ProblemError(Exception):
 def invalid(field: str, message: str) -> ProblemError:
     """A 422 for one field that can be read but not used."""
     return ProblemError(422, "invalid", message, field=field)
+
+
+def busy(detail: str) -> ProblemError:
+    """The 503 of a request that there is no room for."""
+    return ProblemError(503, "busy", detail, retry_after_s=RETRY_S)
 
 
 def no_policy(root: str) -> ProblemError:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.observations import JSON, NPY, announced_size, decode, media_type, read_body
+from app.observations import JSON, NPY, decode, media_type
 from app.problems import problems
 from app.schemas import ActBody, Actions, ActQuery
 from app.service import Service, policy_headers
@@ -49,11 +49,12 @@ def act_routes(service: Service) -> APIRouter:
     )
     async def act(request: Request, query: Annotated[ActQuery, Query()]) -> Response:
         """Decide what to do; greedily, or sampled where `seed` is given."""
-        loaded = service.loaded()
-        size = announced_size(request, limit)
-        with service.acting.enter(), service.bodies.enter(size):
-            media = media_type(request)
-            content = await read_body(request, limit, body_timeout_s)
+        media = media_type(request)
+        async with service.queries.admit(
+            request, max_bytes=limit, timeout_s=body_timeout_s
+        ) as content:
+            # Not before the body is there: a newer policy may be loaded meanwhile.
+            loaded = service.loaded()
 
             def decide() -> list[list[float]]:
                 pipeline = loaded.policy.manifest.pipeline

@@ -16,7 +16,8 @@ from app.listing import Lister
 from app.metrics import Meters
 from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
-from app.problems import ProblemError, no_policy
+from app.problems import ProblemError, busy, no_policy
+from app.query_limiter import QueryLimiter
 from app.renderer import NoCurveError, Renderer
 from app.settings import Settings
 from app.storage_reads import StorageReads
@@ -44,19 +45,15 @@ class Gate:
         self._inside = 0
 
     @contextmanager
-    def enter(self, size: int = 1) -> Iterator[None]:
+    def enter(self) -> Iterator[None]:
         """Be inside meanwhile; raises ProblemError, 503, when there is no room."""
-        if self._inside + size > self._limit:
-            raise _busy(f"{self._inside} {self._what} are under way already")
-        self._inside += size
+        if self._inside >= self._limit:
+            raise busy(f"{self._inside} {self._what} are under way already")
+        self._inside += 1
         try:
             yield
         finally:
-            self._inside -= size
-
-
-def _busy(detail: str) -> ProblemError:
-    return ProblemError(503, "busy", detail, retry_after_s=2)
+            self._inside -= 1
 
 
 @contextmanager
@@ -65,7 +62,7 @@ def failures_as_problems() -> Iterator[None]:
     try:
         yield
     except BusyError as error:
-        raise _busy(str(error)) from error
+        raise busy(str(error)) from error
     except (FilmPolicyError, UnknownPolicyError) as error:
         raise ProblemError(404, "no-such-policy", str(error)) from error
     except NoCurveError as error:
@@ -99,8 +96,7 @@ class Service:
         self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
         """Where all live drives are simulated: one thread leaves queries the most."""
-        self.acting = Gate(settings.act_pending, "queries")
-        self.bodies = Gate(LARGEST_BODIES * settings.max_body_bytes, "bytes of queries")
+        self.queries = QueryLimiter(settings.act_pending, LARGEST_BODIES * settings.max_body_bytes)
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
         self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")
