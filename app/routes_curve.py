@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.conditional import NOT_MODIFIED, is_known, not_modified
+from app.conditional import NOT_MODIFIED, answer_if_changed
 from app.problems import problems
 from app.renderer import CurveEncoding
 from app.schemas import CurveData
@@ -41,12 +40,9 @@ def curve_routes(service: Service) -> APIRouter:
             content = await service.renderer.curve(
                 manifest.run, manifest.trial, encoding, query.finetune_at, loaded.source
             )
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        # The newest policy may be another one at the next request: a copy is always asked about.
-        headers = {"ETag": etag, "Cache-Control": "no-cache", **policy_headers(loaded)}
-        if is_known(request, etag):
-            return not_modified(headers)
-        return Response(content, headers=headers, media_type=CURVE_TYPES[encoding])
+        return answer_if_changed(
+            request, content, headers=policy_headers(loaded), media_type=CURVE_TYPES[encoding]
+        )
 
     def describe(encoding: CurveEncoding) -> dict[int | str, dict[str, Any]]:
         schema = {"schema": {"type": "string", "format": "binary"}}

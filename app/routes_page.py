@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from app.conditional import is_known, not_modified
+from app.conditional import NOT_MODIFIED, answer_if_changed
 from app.problems import problems
 
 FOLDER = Path(__file__).with_name("page")
@@ -48,22 +47,18 @@ class PageFile:
 
     content: bytes
     media_type: str
-    etag: str
 
     @classmethod
     def read(cls, path: Path) -> PageFile:
         """Read it; KeyError for a kind of file that the page has none of."""
-        content = path.read_bytes()
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        return cls(content, _MEDIA_TYPES[path.suffix], etag)
+        return cls(path.read_bytes(), _MEDIA_TYPES[path.suffix])
 
     def answer(self, request: Request) -> Response:
         """The file, or 304 where the caller has it."""
         # Parts of different releases must not meet, so a copy is always asked about.
-        headers = {"ETag": self.etag, "Cache-Control": "no-cache", **_SECURITY}
-        if is_known(request, self.etag):
-            return not_modified(headers)
-        return Response(self.content, headers=headers, media_type=self.media_type)
+        return answer_if_changed(
+            request, self.content, headers=_SECURITY, media_type=self.media_type
+        )
 
 
 def page_routes() -> APIRouter:
@@ -77,7 +72,7 @@ def page_routes() -> APIRouter:
     @router.get(
         "/",
         response_class=HTMLResponse,
-        responses={304: {"description": "The caller has it already."}, **problems()},
+        responses=NOT_MODIFIED | problems(),
         summary="Watch it drive",
     )
     async def page(request: Request) -> Response:

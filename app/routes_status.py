@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.conditional import NOT_MODIFIED, answer_if_changed
 from app.problems import problems
 from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
 from app.service import Service, failures_as_problems, policy_headers
@@ -50,15 +51,17 @@ def status_routes(service: Service) -> APIRouter:
         )
 
     @router.head("/policies", include_in_schema=False)
-    @router.get("/policies", responses=problems(422, 503), summary="What storage holds")
-    async def policies(response: Response, query: Annotated[PoliciesQuery, Query()]) -> Policies:
+    @router.get(
+        "/policies",
+        response_model=Policies,
+        responses=NOT_MODIFIED | problems(422, 503),
+        summary="What storage holds",
+    )
+    async def policies(request: Request, query: Annotated[PoliciesQuery, Query()]) -> Response:
         """Published policies, newest first, and those that are broken. A few seconds old."""
         with failures_as_problems():
             listing = await service.lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
-        response.headers["Cache-Control"] = "no-store"
-        if loaded is not None:
-            response.headers.update(policy_headers(loaded))
         broken = {ref.version: reason for ref, reason in listing.broken.items()}
         # What was tried and is gone since is told only while it is why nothing newer is served.
         listed = {manifest.version for manifest in listing.policies}
@@ -68,7 +71,7 @@ def status_routes(service: Service) -> APIRouter:
             for name, reason in service.watcher.broken.items()
             if at_fault or name in listed
         }
-        return Policies(
+        body = Policies(
             storage=service.store.storage.root,
             loaded=loaded.policy.version if loaded else None,
             source=loaded.source if loaded else None,
@@ -77,6 +80,12 @@ def status_routes(service: Service) -> APIRouter:
             policies=[_summary(manifest) for manifest in listing.policies[: query.limit]],
             # Names sort by iteration; the newest is likely why nothing newer is served.
             broken=dict(sorted(broken.items(), reverse=True)[: query.limit]),
+        )
+        return answer_if_changed(
+            request,
+            body.model_dump_json().encode(),
+            headers=policy_headers(loaded) if loaded else {},
+            media_type="application/json",
         )
 
     @router.head("/health/live", include_in_schema=False)

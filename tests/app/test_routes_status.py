@@ -98,6 +98,26 @@ async def test_policies_are_listed_newest_first(
     assert "4 bytes" in body["broken"][refs[3].version]
 
 
+async def test_an_unchanged_listing_is_not_sent_again(
+    bench: Bench, publish_policy: PublishPolicy
+) -> None:
+    publish_policy(bench.store)
+    await bench.ready()
+    first = await bench.client.get("/policies")
+    known = {"If-None-Match": first.headers["ETag"]}
+    again = await bench.client.get("/policies", headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["Policy-Version"] == first.headers["Policy-Version"]
+
+    newer = publish_policy(bench.store, iteration=2)
+    for _ in range(6000):
+        changed = await bench.client.get("/policies", headers=known)
+        if changed.status_code == 200 and changed.json()["total"] == 2:
+            break
+        await asyncio.sleep(0.01)
+    assert changed.json()["policies"][0]["version"] == newer.version
+
+
 async def test_listing_is_bounded_and_beside_the_event_loop(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
