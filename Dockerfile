@@ -26,6 +26,7 @@ RUN python -m pip install --no-cache-dir \
     pygame==2.6.1 \
     opencv-python-headless==4.11.0.86 \
     fastapi==0.165.0 \
+    fastapi-offline==1.7.7 \
     pydantic-settings==2.16.3 \
     httpx==0.28.1 \
     websockets==17.4 \
@@ -40,7 +41,7 @@ RUN python -m pip install --no-cache-dir \
 # hadolint ignore=DL3059
 RUN python -c "\
 import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
-import fastapi, httpx, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
+import fastapi, fastapi_offline, httpx, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
 import websockets.sync.client; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
 from ray.rllib.algorithms.ppo import PPOConfig; \

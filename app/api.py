@@ -21,6 +21,7 @@ from app.problems import TITLES, ProblemApi
 from app.renderer import Renderer
 from app.routes_act import act_routes
 from app.routes_curve import curve_routes
+from app.routes_docs import docs_routes
 from app.routes_drive import drive_routes
 from app.routes_films import film_routes
 from app.routes_page import page_routes
@@ -79,12 +80,18 @@ def build_api(
         description=_ABOUT,
         lifespan=lifespan,
         describe=[describe_bodies, describe_token] if token else [describe_bodies],
+        docs_url=None,
+        redoc_url=None,
+        # Relative to the document's own address, so that a path prefix is kept.
+        servers=[{"url": "."}],
+        root_path_in_servers=False,
     )
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))
     api.include_router(page_routes())
+    api.include_router(docs_routes(api.title))
     # From the innermost to the outermost: a refusal is counted and has its headers as well.
     api.add_middleware(RefuseLongHeads)
     api.add_middleware(RefuseBodies)

@@ -14,7 +14,7 @@ from app.problems import PROBLEM_JSON, Problem
 _FOUND: Final = frozenset({200, 304})
 _UNLISTED: Final = frozenset({400, 401, 404, 405, 414, 431})
 """What addresses and methods may be answered that the document does not list."""
-_BESIDE: Final = re.compile(r"/openapi\.json|/docs|/docs/oauth2-redirect|/redoc|/page/.*")
+_BESIDE: Final = re.compile(r"/openapi\.json|/docs(/.*)?|/page/.*")
 """Addresses that are for people and answer, though the document does not list them."""
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 
 import pytest
@@ -68,8 +69,15 @@ async def test_the_document_describes_bodies_and_bounds(bench: Bench) -> None:
     assert "Location" in paths["/gif"]["get"]["responses"]["307"]["headers"]
 
 
-async def test_docs(bench: Bench) -> None:
-    assert "swagger" in (await bench.client.get("/docs")).text
+async def test_the_docs_load_nothing_from_elsewhere(bench: Bench) -> None:
+    page = await bench.client.get("/docs")
+    addresses = re.findall(r"""(?:src|href|url)[=:] ?["']([^"']*)["']""", page.text)
+    assert "openapi.json" in addresses
+    for address in addresses:
+        # Relative, so that they hold below a path prefix as well.
+        assert not address.startswith(("/", "http:", "https:"))
+        assert (await bench.client.get(f"/{address}")).status_code == 200
+    is_problem(await bench.client.get("/docs/nothing.js"), 404)
 
 
 async def test_unknown_paths_and_methods(bench: Bench) -> None:
