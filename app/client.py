@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -50,6 +51,14 @@ def to_npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an IP address is this machine's own."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 class Client:
     """Asks one service. Safe to share between threads, and a context manager.
 
@@ -57,6 +66,9 @@ class Client:
     by another attempt, not before ``Retry-After`` and ever later, twelve in all at most and as long
     as ``timeout_s`` allows. Nothing that it asks for changes anything there, so nothing can be done
     twice.
+
+    A service on a loopback address is connected to directly. For other addresses ``HTTP_PROXY``,
+    ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count.
 
     Every method raises:
         ServiceError: The service refused, still does, or ended the drive.
@@ -80,7 +92,13 @@ class Client:
             raise ValueError(f"url is {url!r}; it must begin with http:// or https:// and a host")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout_s = timeout_s
-        self._http = httpx.Client(base_url=address, headers=self._headers, follow_redirects=True)
+        self._direct = is_loopback(address.host)
+        self._http = httpx.Client(
+            base_url=address,
+            headers=self._headers,
+            follow_redirects=True,
+            mounts={f"all://{address.netloc.decode()}": None} if self._direct else None,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +172,9 @@ class Client:
 
         def connect(left_s: float) -> DriveConnection:
             url = self._http.base_url
-            return DriveConnection(url, policy, self._headers, left_s, self._timeout_s)
+            return DriveConnection(
+                url, policy, self._headers, left_s, self._timeout_s, direct=self._direct
+            )
 
         with self._persist(connect) as connection:
             return drive_episode(connection, env, seed)

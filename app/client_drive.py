@@ -49,6 +49,8 @@ class DriveConnection:
         headers: Mapping[str, str],
         open_s: float,
         timeout_s: float,
+        *,
+        direct: bool = False,
     ) -> None:
         """Connect, and wait for the start message.
 
@@ -58,6 +60,7 @@ class DriveConnection:
             headers: Of the handshake.
             open_s: For the connection and the start message.
             timeout_s: For every other message.
+            direct: Use no proxy, whatever the environment says.
 
         Raises:
             ServiceError: The service refused.
@@ -80,6 +83,7 @@ class DriveConnection:
                     additional_headers=headers,
                     compression=None,
                     open_timeout=open_s,
+                    proxy=None if direct else True,
                 )
             )
         except InvalidStatus as error:

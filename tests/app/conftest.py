@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ from training.store import PolicyStore
 
 INTERVAL_S = 0.1
 """How often the tests' watchers look."""
+
+SetProxy = Callable[[str], None]
 
 JSON = {"Content-Type": "application/json"}
 NPY = {"Content-Type": "application/x-npy"}
@@ -238,6 +241,31 @@ async def bundled_bench(
     """One whose watcher has a fallback."""
     async with open_bench(settings, store, falling_back) as bench:
         yield bench
+
+
+@pytest.fixture
+def silent_port() -> Iterator[socket.socket]:
+    """A port that is taken, and where nobody listens yet."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+def address_of(bound: socket.socket) -> str:
+    return f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.fixture
+def set_proxy(monkeypatch: pytest.MonkeyPatch) -> SetProxy:
+    """Sets the proxy of all schemes in the environment."""
+
+    def set_proxy(url: str) -> None:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+
+    return set_proxy
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +13,17 @@ import uvicorn
 
 
 @contextmanager
-def listen(application: Any, port: int = 0) -> Iterator[str]:
-    """Serve an ASGI application on loopback, on a free port unless one is given; its address."""
-    config = uvicorn.Config(application, host="127.0.0.1", port=port, log_level="warning")
+def listen(application: Any, bound: socket.socket | None = None) -> Iterator[str]:
+    """Serve an ASGI application on loopback; its address.
+
+    Args:
+        application: What answers.
+        bound: A socket that is bound already; else a free port is taken.
+    """
+    config = uvicorn.Config(application, host="127.0.0.1", port=0, log_level="warning")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    sockets = None if bound is None else [bound]
+    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
     thread.start()
     deadline = time.monotonic() + 300
     while not server.started:

@@ -20,8 +20,7 @@ from app.client_errors import ServiceError
 from app.client_retries import ATTEMPTS
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
-from benchmarks.running import free_port
-from tests.app.conftest import FakeRenderer, pictures
+from tests.app.conftest import FakeRenderer, SetProxy, address_of, pictures
 from tests.app.live import listen
 from tests.conftest import PublishPolicy
 from training.layout import PolicyRef
@@ -220,27 +219,46 @@ def test_what_a_proxy_says_of_a_process_that_died_is_asked_again(
     assert waits == [0.1, 0.2]
 
 
-def test_a_service_that_starts_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    port, script = free_port(), Script()
+def test_a_service_that_starts_a_moment_later(
+    monkeypatch: pytest.MonkeyPatch, silent_port: socket.socket
+) -> None:
     with ExitStack() as stack:
         waits: list[float] = []
 
         def start(seconds: float) -> None:
             waits.append(seconds)
             monkeypatch.undo()
-            stack.enter_context(listen(script.application(), port))
+            stack.enter_context(listen(Script().application(), silent_port))
 
         monkeypatch.setattr("app.client.sleep", start)
-        client = stack.enter_context(Client(f"http://127.0.0.1:{port}"))
+        client = stack.enter_context(Client(address_of(silent_port)))
         assert client.policy() == POLICY
         assert waits == pytest.approx([0.1], rel=0.3)
 
 
-def test_a_service_that_is_not_there(waits: list[float]) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    with Client(url) as client, pytest.raises(ConnectionError, match="cannot be reached"):
+def test_a_service_that_is_not_there(waits: list[float], silent_port: socket.socket) -> None:
+    with (
+        Client(address_of(silent_port)) as client,
+        pytest.raises(ConnectionError, match="cannot be reached"),
+    ):
         client.policy()
     assert len(waits) == ATTEMPTS - 1
+
+
+def test_a_service_on_this_machine_is_asked_without_a_proxy(
+    script: Script, silent_port: socket.socket, set_proxy: SetProxy
+) -> None:
+    set_proxy(address_of(silent_port))
+    for host in ("127.0.0.1", "localhost"):
+        with Client(script.url.replace("127.0.0.1", host)) as client:
+            assert client.policy() == POLICY
+
+
+def test_another_service_is_asked_through_the_proxy(script: Script, set_proxy: SetProxy) -> None:
+    set_proxy(script.url)
+    with Client("http://car.test") as client:
+        assert client.policy() == POLICY
+    assert script.requests[0].headers["Host"] == "car.test"
 
 
 def test_a_service_that_does_not_answer() -> None:

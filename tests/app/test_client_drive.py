@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from app.client_errors import ServiceError
 from app.client_retries import ATTEMPTS
 from app.policy_watcher import PolicyWatcher
 from app.settings import Settings
-from tests.app.conftest import INTERVAL_S, FakeRenderer
+from tests.app.conftest import INTERVAL_S, FakeRenderer, SetProxy, address_of
 from tests.app.live import listen
 from training.rollout import drive
 from training.store import PolicyStore
@@ -117,6 +117,14 @@ def test_an_episode(script: Script, shape: tuple[int, ...], terminates: bool) ->
     assert (episode.policy, episode.source) == ("run-a-000001", "storage")
 
 
+def test_a_service_on_this_machine_drives_without_a_proxy(
+    script: Script, silent_port: socket.socket, set_proxy: SetProxy
+) -> None:
+    set_proxy(address_of(silent_port))
+    with Client(script.url) as client:
+        assert client.drive(Counted()).frames == 10
+
+
 def test_pictures_that_it_cannot_see(script: Script) -> None:
     words = r"uint8 \(64, 64\); they must be uint8 \(96, 96, 3\)"
     with Client(script.url) as client, pytest.raises(ValueError, match=words):
@@ -188,7 +196,7 @@ def test_a_drive_that_is_ended_is_not_begun_again(script: Script, waits: list[fl
 def test_a_service_that_falls_silent(script: Script) -> None:
     async def wait(socket: WebSocket) -> None:
         await start(socket)
-        await asyncio.sleep(2)
+        await socket.receive()  # until the client leaves
 
     script.faults = [wait]
     with (
