@@ -30,6 +30,7 @@ _NOWHERE = re.compile(r"(?<=^backend default_backend\n) *http-request return .*\
 _DEFAULTS = re.compile(r"^defaults\n", re.MULTILINE)
 _FRONTEND = re.compile(r"^frontend http_frontend\n.*\n", re.MULTILINE)
 _ROUTE = re.compile(r"^ *use_backend (?P<backend>\S+) if (?P<asked>\S+)\n", re.MULTILINE)
+_LOCAL_SERVER = re.compile(r"^( *server \S+ )127\.0\.0\.1:", re.MULTILINE)
 _SERVER = re.compile(r"^ *server (?P<name>\S+) (?P<address>\S+) .*?(?P<backup> backup)?$", re.M)
 
 
@@ -38,12 +39,15 @@ def adapt(configuration: str, rules: Mapping[str, Any]) -> str:
 
     Args:
         configuration: As Serve writes it.
-        rules: The fields of ``app.proxy_rules.Rules``, and ``host``, where metrics are shown.
+        rules: The fields of ``app.proxy_rules.Rules``, and ``host``, the service's address.
     """
     # It shows what the metrics show, on every network, and always on the same port, so that a
     # second service on the machine would not start.
     text = _STATISTICS_PAGE.sub("", configuration)
     text = _METRICS_EVERYWHERE.sub(rf"\1 {rules['host']}:", text)
+    if ":" in rules["host"]:
+        # Serve writes 127.0.0.1, but the replicas listen on the service's own IPv6 address.
+        text = _LOCAL_SERVER.sub(rf"\1{rules['host']}:", text)
     text = _ERRORFILE.sub("", text)
     for name in filter(None, map(_TIMEOUT.match, rules["defaults"])):
         text = re.sub(rf"^[ \t]*{name[0]}.*\n", "", text, flags=re.MULTILINE)

@@ -65,6 +65,11 @@ class LocalError(Exception):
     """The service cannot be started as asked; the message says why."""
 
 
+def authority(host: str, port: int | str) -> str:
+    """Host and port as they stand in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def check_address(host: str, port: int) -> None:
     """Make sure that nobody listens there yet; raises LocalError.
 
@@ -84,7 +89,8 @@ def check_address(host: str, port: int) -> None:
         raise LocalError(f"host {host!r} is not known: {error.strerror}") from error
     except OSError as error:
         raise LocalError(
-            f"{host}:{port} cannot be listened on ({error.strerror}); choose another with --port"
+            f"{authority(host, port)} cannot be listened on ({error.strerror}); choose another "
+            "with --port"
         ) from error
 
 
@@ -192,12 +198,13 @@ def serve_until_told(options: LocalOptions) -> None:
                 "enable_access_log": False,
             },
         )
-        say(f"listening on http://{options.host}:{options.port} (Ctrl-C stops it)")
+        place = authority(options.host, options.port)
+        say(f"listening on http://{place} (Ctrl-C stops it)")
         for node in ray.nodes():
-            place = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+            place = authority(node["NodeManagerAddress"], node["MetricsExportPort"])
             say(f"metrics for Prometheus are at http://{place}/metrics")
         if METRICS_PORT in environment:
-            place = f"{options.host}:{environment[METRICS_PORT]}"
+            place = authority(options.host, environment[METRICS_PORT])
             say(f"those of HAProxy, which counts what is turned away, at http://{place}/metrics")
         say(f"policies are read from {root}")
         if settings.bundled:

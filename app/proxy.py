@@ -28,8 +28,8 @@ _FILES_PER_CONNECTION: Final = 3
 _FEWEST_CONNECTIONS: Final = 256
 _LONGEST_FOLDER: Final = 29
 """In bytes: a socket's path has 108 at most, and Serve puts a node's id into it."""
-_HOSTS: Final = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
-"""Replicas listen on the service's own address, and HAProxy looks for them on 127.0.0.1."""
+_HOSTS: Final = ("127.0.0.1", "localhost", "0.0.0.0", "::1")  # noqa: S104
+"""Replicas listen on the service's own address, and HAProxy looks for them on loopback."""
 
 
 class NoHAProxyError(Exception):

@@ -111,6 +111,12 @@ def test_each_kind_of_request_has_its_own_way_to_the_same_replicas(written_by_se
     assert last.endswith(" backup")
 
 
+def test_replicas_are_found_on_an_ipv6_address(written_by_serve: Path) -> None:
+    changed = sections(adapt(written_by_serve.read_text(), RULES | {"host": "::1"}))
+    addresses = [line.split()[2] for line in servers(changed["backend http-app"])]
+    assert addresses == ["::1:30000", "::1:30001"]
+
+
 def test_as_many_replicas_hold_as_many_times_more(written_by_serve: Path) -> None:
     configuration = written_by_serve.read_text()
     replica = "    server replica 127.0.0.1:30000 check\n"

@@ -46,7 +46,7 @@ def test_serve_reads_every_variable(folder: Path, haproxy_binary: str) -> None:
     assert names <= set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "::1", "::"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "::"])
 def test_where_it_would_find_no_replica_it_does_not_stand(folder: Path, host: str) -> None:
     with pytest.raises(NoHAProxyError, match=f"{host}, only on 127.0.0.1"):
         haproxy_environment(folder, host, 64)
