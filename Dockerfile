@@ -36,6 +36,11 @@ RUN python -m pip install --no-cache-dir \
     tyro==1.0.17 \
     tqdm==4.70.1
 
+# httptools drops the body of a request that offers h2c (Kludex/uvicorn#2722). Without it uvicorn
+# parses requests with h11.
+# hadolint ignore=DL3059
+RUN python -m pip uninstall --yes httptools
+
 # A missing or broken package fails the build, not a node that is already being paid for. A step of
 # its own, so that another check does not install everything anew.
 # hadolint ignore=DL3059
@@ -46,4 +51,6 @@ import websockets.sync.client; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
 from ray.rllib.algorithms.ppo import PPOConfig; \
 assert ray.__version__.startswith('2.59.0'), ray.__version__; \
+from uvicorn.protocols.http.auto import AutoHTTPProtocol; \
+assert 'h11' in AutoHTTPProtocol.__module__, AutoHTTPProtocol; \
 gymnasium.make('CarRacing-v3', render_mode='rgb_array').reset(seed=0)"

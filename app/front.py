@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import HTTP_PROTOCOLS
 
 from app.headers import EVERYWHERE, PLAIN_ID, REQUEST_ID
 from app.limits import HEALTH, QUERY, RETRY_S, other_requests
@@ -174,8 +175,20 @@ def _problem(
     return problem_response(scope["path"], status, detail, kind=kind, headers=headers)
 
 
+def ignore_upgrade_offers() -> None:
+    """Have uvicorn parse requests with h11 in this process.
+
+    By default it takes httptools, which drops the body of a request that offers h2c, and reads the
+    body as the next request (Kludex/uvicorn#2722). Serve has no option for it. HAProxy removes such
+    offers.
+    """
+    HTTP_PROTOCOLS["auto"] = HTTP_PROTOCOLS["h11"]
+
+
 def middlewares() -> list[Middleware]:
     """What Serve is to run before itself."""
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        ignore_upgrade_offers()
     # Settings would bring the simulator along: app/local.py leaves the one that is needed here.
     queries = int(os.environ["CARRACING_ACT_PENDING"])
     meters = Meters(RaySink([TURNED_AWAY]))

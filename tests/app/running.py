@@ -103,7 +103,9 @@ def memory_of(service: Running) -> int:
 
 
 @contextmanager
-def run_service(folder: Path, *, replicas: int = 1, **variables: str) -> Iterator[Running]:
+def run_service(
+    folder: Path, *, replicas: int = 1, host: str = "127.0.0.1", **variables: str
+) -> Iterator[Running]:
     """Start it in an empty folder with these variables of the environment, and end it as Ctrl-C.
 
     It has to end well, without a traceback in its lines, and without a process left.
@@ -123,14 +125,19 @@ def run_service(folder: Path, *, replicas: int = 1, **variables: str) -> Iterato
     environment |= variables
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.local", "--port", str(port), "--replicas", str(replicas)],
+            [
+                *(sys.executable, "-m", "app.local", "--host", host),
+                *("--port", str(port), "--replicas", str(replicas)),
+            ],
             cwd=ROOT,
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    with httpx.Client(
+        base_url=httpx.URL(scheme="http", host=host, port=port), timeout=60
+    ) as client:
         try:
             deadline = time.monotonic() + _START_S
             while "listening on" not in log.read_text():

@@ -184,6 +184,7 @@ async def test_a_websocket_without_a_replica_is_closed(front: Front, proxy: Prox
 def test_serve_is_told_how_many_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARRACING_ACT_PENDING", "24")
     monkeypatch.setattr("app.front.RaySink", lambda _: FakeSink())
+    monkeypatch.setattr("app.front.HTTP_PROTOCOLS", {"auto": "", "h11": ""})
     (middleware,) = middlewares()
     room = {name: middleware.kwargs[name] for name in ("queries", "others")}
     assert room == {"queries": 24, "others": REPLICA_REQUESTS - PROBES - 24}
