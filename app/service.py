@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
 from typing import TypeVar
 
 from app.bundled import Source
@@ -135,7 +136,9 @@ class Service:
         leave the event loop little and are slower than one after the other.
         """
         threads = self._json_thread if reads_json else self._threads
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        # With the caller's context, so that log lines of the work name its request.
+        run = copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(threads, run, work)
 
     def close(self) -> None:
         """Stop the watcher and the threads."""

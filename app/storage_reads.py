@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -86,7 +87,9 @@ class StorageReads:
         return running.result()
 
     def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # With the caller's context, so that log lines of the work name its request.
+        run = copy_context().run
+        running = asyncio.get_running_loop().run_in_executor(self._threads, run, work)
         # Asking for the exception marks it as seen, should nobody wait any more.
         running.add_done_callback(lambda future: future.cancelled() or future.exception())
         return running

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import pytest
 
@@ -64,6 +65,16 @@ async def test_what_is_read_and_what_it_fails_with_is_given_on(
 
     with pytest.raises(FileNotFoundError, match="no such file"):
         await reads.read(absent)
+
+
+async def test_work_is_done_in_the_context_of_who_asks(
+    reads: StorageReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Log lines name the request by it.
+    request: ContextVar[str] = ContextVar("request")
+    be_patient(reads, monkeypatch)
+    request.set("first")
+    assert await reads.read(request.get) == "first"
 
 
 async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: Hanging) -> None:
