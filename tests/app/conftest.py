@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -31,6 +31,10 @@ from tests.conftest import build_policy
 from training.policy import Policy
 from training.store import PolicyStore
 
+T = TypeVar("T")
+
+PATIENCE_S = 120.0
+"""Longest wait for anything: machines that test are busy."""
 INTERVAL_S = 0.1
 """How often the tests' watchers look."""
 
@@ -113,7 +117,27 @@ class Bench:
     async def ready(self) -> None:
         """Start the watcher, and wait for a policy."""
         self.watcher.start()
-        assert await asyncio.to_thread(self.watcher.wait_ready, 10)
+        assert await asyncio.to_thread(self.watcher.wait_ready, PATIENCE_S)
+
+
+async def eventually(look: Callable[[], Awaitable[T]]) -> T:
+    """What ``look`` finds, once it finds something true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (found := await look()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def get_until(bench: Bench, path: str, version: str) -> httpx.Response:
+    """The first answer of a path that depends on this policy."""
+
+    async def look() -> httpx.Response | None:
+        response = await bench.client.get(path)
+        return response if response.headers.get("Policy-Version") == version else None
+
+    found = await eventually(look)
+    assert found is not None
+    return found
 
 
 def is_problem(response: httpx.Response, status: int, kind: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -12,7 +11,7 @@ from app.front import Front, middlewares
 from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
 from app.metrics import TURNED_AWAY, Meters
 from app.sockets import TRY_AGAIN
-from tests.app.conftest import FakeSink, is_problem, knock
+from tests.app.conftest import FakeSink, eventually, is_problem, knock
 
 pytestmark = pytest.mark.anyio
 
@@ -62,12 +61,13 @@ def client(front: Front) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://car.test")
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come true")
+async def arrived(proxy: Proxy, number: int) -> None:
+    """Wait for so many requests at Serve."""
+
+    async def look() -> bool:
+        return len(proxy.scopes) == number
+
+    await eventually(look)
 
 
 async def test_what_there_is_no_room_for_is_turned_away(
@@ -75,7 +75,7 @@ async def test_what_there_is_no_room_for_is_turned_away(
 ) -> None:
     proxy.gate.clear()
     inside = [asyncio.create_task(client.get("/act")) for _ in range(2)]
-    await eventually(lambda: len(proxy.scopes) == 2)
+    await arrived(proxy, 2)
     refused = await client.get("/act")
     is_problem(refused, 503, "busy")
     assert int(refused.headers["Retry-After"]) > 0
@@ -83,7 +83,7 @@ async def test_what_there_is_no_room_for_is_turned_away(
     assert refused.headers["X-Content-Type-Options"] == "nosniff"
     probe = asyncio.create_task(client.get(f"{HEALTH}live"))
     film = asyncio.create_task(client.get("/gif"))
-    await eventually(lambda: len(proxy.scopes) == 4)
+    await arrived(proxy, 4)
     accepted, closed = await knock(front)
     assert accepted["type"] == "websocket.accept"
     assert closed["code"] == TRY_AGAIN
@@ -98,7 +98,7 @@ async def test_queries_and_the_rest_do_not_take_each_others_room(
 ) -> None:
     proxy.gate.clear()
     inside = [asyncio.create_task(client.get(path)) for path in ("/act", "/act", "/gif")]
-    await eventually(lambda: len(proxy.scopes) == 3)
+    await arrived(proxy, 3)
     assert "2 such" in is_problem(await client.get("/act"), 503, "busy")["detail"]
     assert "1 such" in is_problem(await client.get("/policies"), 503, "busy")["detail"]
     proxy.gate.set()
@@ -108,7 +108,7 @@ async def test_queries_and_the_rest_do_not_take_each_others_room(
 async def test_who_leaves_makes_room(client: httpx.AsyncClient, proxy: Proxy) -> None:
     proxy.gate.clear()
     leaving = [asyncio.create_task(client.get("/gif"))]
-    await eventually(lambda: len(proxy.scopes) == 1)
+    await arrived(proxy, 1)
     for task in leaving:
         task.cancel()
     await asyncio.wait(leaving)

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from app.films import BusyError
 from app.renderer import NoCurveError
-from tests.app.conftest import Bench, is_problem
+from tests.app.conftest import Bench, get_until, is_problem
 from tests.conftest import PublishPolicy
 from training.layout import PolicyRef
 from training.policy import Policy
@@ -69,10 +67,6 @@ async def test_the_bundled_curve_until_storage_has_a_policy(
     assert curve.headers["Policy-Source"] == "bundled"
     assert renderer.curves == [("run-0", "trial-1", "json", None, "bundled")]
 
-    publish_policy(bundled_bench.store, run="run-b")
-    for _ in range(250):
-        response = await client.get("/curve.json")
-        if response.headers["Policy-Source"] == "storage":
-            break
-        await asyncio.sleep(0.02)
+    newer = publish_policy(bundled_bench.store, run="run-b")
+    await get_until(bundled_bench, "/curve.json", newer.version)
     assert renderer.curves[-1] == ("run-b", "trial-1", "json", None, "storage")

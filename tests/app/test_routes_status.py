@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.app.conftest import Bench, is_problem
+from tests.app.conftest import PATIENCE_S, Bench, eventually, is_problem
 from tests.conftest import PublishPolicy
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import Policy
@@ -99,9 +99,10 @@ async def test_policies_are_listed_newest_first(
 
 
 async def test_an_unchanged_listing_is_not_sent_again(
-    bench: Bench, publish_policy: PublishPolicy
+    bench: Bench, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_policy(bench.store)
+    monkeypatch.setattr("app.listing._KEPT_S", 0.0)
+    old = publish_policy(bench.store)
     await bench.ready()
     first = await bench.client.get("/policies")
     known = {"If-None-Match": first.headers["ETag"]}
@@ -110,29 +111,33 @@ async def test_an_unchanged_listing_is_not_sent_again(
     assert again.headers["Policy-Version"] == first.headers["Policy-Version"]
 
     newer = publish_policy(bench.store, iteration=2)
-    for _ in range(6000):
+
+    async def lists_both() -> bool:
         changed = await bench.client.get("/policies", headers=known)
-        if changed.status_code == 200 and changed.json()["total"] == 2:
-            break
-        await asyncio.sleep(0.01)
-    assert changed.json()["policies"][0]["version"] == newer.version
+        if changed.status_code == 304:
+            return False
+        listed = [policy["version"] for policy in changed.json()["policies"]]
+        return listed == [newer.version, old.version]
+
+    await eventually(lists_both)
 
 
 async def test_listing_is_bounded_and_beside_the_event_loop(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = 0
-    answered = threading.Event()
+    begun, answered = threading.Event(), threading.Event()
 
     def slow(_: PolicyStore) -> Listing:
         nonlocal listings
         listings += 1
+        begun.set()
         assert answered.wait(60)
         return Listing([], {})
 
     monkeypatch.setattr(PolicyStore, "listing", slow)
     asked = [asyncio.create_task(bench.client.get("/policies")) for _ in range(10)]
-    await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(begun.wait, PATIENCE_S)
     assert (await bench.client.get("/health/live")).status_code == 200
     answered.set()
     assert {response.status_code for response in await asyncio.gather(*asked)} == {200}
