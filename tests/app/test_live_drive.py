@@ -246,25 +246,25 @@ async def test_a_track_ends_a_pause(bench: Bench, ref: PolicyRef) -> None:
 
 @pytest.mark.usefixtures("long_episodes")
 @pytest.mark.parametrize(
-    ("message", "code", "reason"),
+    ("message", "code", "word"),
     [
-        (b"picture", 4400, "binary messages are for mode=frames only"),
-        ({"type": "reset"}, 4400, "message.type: it is missing or not known"),
+        (b"picture", 4400, "binary"),
+        ({"type": "reset"}, 4400, "message.type: "),
         ({"type": "controls", "steering": 2, "gas": 0, "brake": 0}, 4400, "message.steering: "),
-        ({"type": "track", "policy": "you", "rival": "you"}, 4400, "message: policy and rival"),
-        ({"type": "track", "policy": "v1"}, 4404, "there is no policy 'v1'"),
-        (" " * 4097, 1009, "a text message is longer than 4096 bytes"),
+        ({"type": "track", "policy": "you", "rival": "you"}, 4400, "message: "),
+        ({"type": "track", "policy": "v1"}, 4404, "'v1'"),
+        (" " * 4097, 1009, "4096"),
     ],
 )
 async def test_what_is_not_of_the_protocol_closes_the_drive(
-    bench: Bench, ref: PolicyRef, message: Any, code: int, reason: str
+    bench: Bench, ref: PolicyRef, message: Any, code: int, word: str
 ) -> None:
     async with connect(bench.api, "mode=live") as socket:
         await socket.text()
         socket.send(message)
         closed = await socket.closed()
     assert closed.code == code
-    assert closed.reason.startswith(reason)
+    assert word in closed.reason
 
 
 @pytest.mark.usefixtures("long_episodes")
@@ -274,7 +274,8 @@ async def test_a_flood_of_messages_closes_the_drive(bench: Bench, ref: PolicyRef
         for _ in range(20_000):
             socket.send({"type": "seen", "frame": 0})
         closed = await socket.closed()
-    assert (closed.code, closed.reason) == (4400, "more than 500 text messages in a second")
+    assert closed.code == 4400
+    assert "500" in closed.reason
 
 
 async def cancel(socket: Socket) -> None:

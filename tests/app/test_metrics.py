@@ -9,14 +9,12 @@ from app.metrics import (
     FILM_REQUESTS,
     FILMS_RENDERED,
     FILMS_WAITING,
-    METRICS,
     OPEN_DRIVES,
     POLICY,
     POLICY_AGE,
     RELOADS,
     FilmCounts,
     Meters,
-    serve_meters,
 )
 from app.policy_watcher import LoadedPolicy
 from tests.app.conftest import FakeSink
@@ -28,18 +26,6 @@ def loaded(iteration: int) -> LoadedPolicy:
     policy = build_policy(iteration=iteration)
     ref = PolicyRef(run=policy.manifest.run, version=policy.version)
     return LoadedPolicy(policy, ref, datetime.now(UTC))
-
-
-def test_names_say_whose_they_are_and_in_what_unit() -> None:
-    names = [metric.name for metric in METRICS]
-    assert len(set(names)) == len(names)
-    for metric in METRICS:
-        assert metric.name.startswith("carracing_")
-        assert not metric.name.endswith("_total"), "Ray adds it"
-        assert (metric.kind == "histogram") == bool(metric.buckets)
-        assert list(metric.buckets) == sorted(metric.buckets)
-        # Serve's own, which it adds, and the one that it fills in by itself.
-        assert not {"deployment", "replica", "application", "route"} & set(metric.labels)
 
 
 def test_only_the_policy_that_is_served_shows_one() -> None:
@@ -88,12 +74,3 @@ def test_reloads_and_drives() -> None:
     open_drives = [(labels["mode"], value) for value, labels in sink.of(OPEN_DRIVES)]
     both = [("live", 1), ("live", 2), ("frames", 1), ("frames", 0), ("live", 1), ("live", 0)]
     assert open_drives == both
-
-
-def test_outside_of_a_replica_nothing_is_measured() -> None:
-    meters = serve_meters()
-    meters.answered("GET", "/", "200", 0.1)
-    meters.acted(3)
-    meters.serves(loaded(1))
-    meters.films(FilmCounts(hits=1))
-    assert meters._sink is None
