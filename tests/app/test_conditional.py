@@ -1,43 +1,27 @@
+"""``If-None-Match`` on an address that has an ETag."""
+
 from __future__ import annotations
 
 import pytest
-from starlette.requests import Request
 
-from app.conditional import is_known, not_modified
+from tests.app.conftest import Bench
 
-ETAG = '"abc"'
-
-
-def request(*values: str) -> Request:
-    headers = [(b"if-none-match", value.encode()) for value in values]
-    return Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
+pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize(
-    ("values", "known"),
-    [
-        ((), False),
-        (("",), False),
-        (('"abc"',), True),
-        (('W/"abc"',), True),
-        (("*",), True),
-        ((" * ",), True),
-        (('"x", "abc"',), True),
-        (('"x",W/"abc"',), True),
-        (('"x"', '"abc"'), True),
-        (('"x, y", "abc"',), True),
-        (("abc",), False),
-        (('"abcd"',), False),
-        (('"x", "y"',), False),
-        (('"*"',), False),
-    ],
-)
-def test_if_none_match(values: tuple[str, ...], known: bool) -> None:
-    assert is_known(request(*values), ETAG) == known
+async def test_what_the_caller_has_is_not_sent_again(bench: Bench) -> None:
+    whole = await bench.client.get("/")
+    etag = whole.headers["ETag"]
+    for given in ([etag], [f"W/{etag}"], ["*"], [f'"x, y",{etag}'], ['"x"', etag]):
+        headers = [("If-None-Match", value) for value in given]
+        response = await bench.client.get("/", headers=headers)
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["ETag"] == etag
+        assert response.headers["Cache-Control"] == whole.headers["Cache-Control"]
 
 
-def test_not_modified_keeps_the_headers() -> None:
-    response = not_modified({"ETag": ETAG})
-    assert response.status_code == 304
-    assert response.headers["ETag"] == ETAG
-    assert response.body == b""
+async def test_what_it_does_not_have_is_sent(bench: Bench) -> None:
+    etag = (await bench.client.get("/")).headers["ETag"]
+    for given in ("", etag.strip('"'), f'{etag[:-1]}d"', '"x", "y"', '"*"'):
+        response = await bench.client.get("/", headers={"If-None-Match": given})
+        assert response.status_code == 200

@@ -22,10 +22,17 @@ from tests.damages import (
     Damages,
 )
 from training.layout import LATEST_FILE, PolicyRef
+from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
 
+NAMED_DAMAGES = (
+    f"{LATEST_FILE} cut at 50 %",
+    f"{LATEST_FILE}, a bit flipped at 50 %",
+    "latest.json names a folder above",
+    "latest.json is a pickle",
+)
 BODY = npy(pictures(84, 84, 4))
 
 
@@ -65,7 +72,26 @@ async def refused(
     assert failed == [1]
 
 
-@each(WEIGHTS_DAMAGES | MANIFEST_DAMAGES | CONSISTENT_DAMAGES)
+# The store's own tests try all of them.
+POLICY_DAMAGES = {
+    name: (WEIGHTS_DAMAGES | MANIFEST_DAMAGES | CONSISTENT_DAMAGES)[name]
+    for name in (
+        f"{WEIGHTS_FILE} cut at 50 %",
+        f"{WEIGHTS_FILE}, a bit flipped at 50 %",
+        "no weights",
+        "a pickle",
+        f"{MANIFEST_FILE} cut at 50 %",
+        f"{MANIFEST_FILE}, a bit flipped at 50 %",
+        "future format",
+        "path as name",
+        "NaN",
+        "other shapes",
+        "a pickle that is vouched for",
+    )
+}
+
+
+@each(POLICY_DAMAGES)
 async def test_a_damaged_policy_is_not_served(
     bench: Bench,
     sink: FakeSink,
@@ -90,7 +116,7 @@ async def test_a_damaged_policy_is_not_served(
     assert re.search(reason, (await bench.client.get("/policies")).json()["broken"][bad.version])
 
 
-@each(LATEST_DAMAGES)
+@each({name: LATEST_DAMAGES[name] for name in NAMED_DAMAGES})
 async def test_without_a_word_of_the_latest_the_newest_whole_policy_is_served(
     bench: Bench,
     sink: FakeSink,

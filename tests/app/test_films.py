@@ -19,6 +19,7 @@ from app.films import BusyError, ByteCache, FilmPolicyError, FilmStudio
 from app.metrics import FilmCounts
 from app.schemas import SEED_LIMIT
 from app.storage_reads import StorageReads
+from tests.app.conftest import eventually
 from tests.conftest import PublishPolicy
 from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE
@@ -125,10 +126,13 @@ async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) ->
         FilmCounts(rendered=1, misses=1, joined=1, cache_bytes=size),
         FilmCounts(rendered=1, misses=1, joined=1, cache_bytes=size, hits=1),
     ]
-    long = dataclasses.replace(order, seed=9, max_steps=1000)
+    long = dataclasses.replace(order, seed=9, max_steps=1000, episodes=20)
     leaving = asyncio.create_task(studio.film(long))
-    await asyncio.sleep(0.1)
-    assert told[-1].waiting == 1
+
+    async def waits() -> bool:
+        return told[-1].waiting == 1
+
+    await eventually(waits)
     leaving.cancel()
     await asyncio.wait([leaving])
     assert told[-1].waiting == 0
@@ -167,7 +171,7 @@ async def test_too_many_different_orders_are_refused(studio: FilmStudio, order: 
 async def test_a_film_that_nobody_waits_for_is_given_up(
     studio: FilmStudio, order: FilmOrder
 ) -> None:
-    long = dataclasses.replace(order, max_steps=1000)
+    long = dataclasses.replace(order, max_steps=1000, episodes=20)
     waiting = [asyncio.create_task(studio.film(long)) for _ in range(2)]
     await asyncio.sleep(0.2)
     for task in waiting:
