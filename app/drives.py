@@ -28,11 +28,6 @@ class Drives:
         self._none_left = asyncio.Event()
         self._none_left.set()
 
-    @property
-    def open(self) -> int:
-        """How many are open."""
-        return self._open
-
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be one of them; raises DriveClosedError where there is no room."""

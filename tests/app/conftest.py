@@ -120,7 +120,7 @@ class Bench:
         assert await asyncio.to_thread(self.watcher.wait_ready, PATIENCE_S)
 
 
-async def eventually(look: Callable[[], Awaitable[T]]) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
     """What ``look`` finds, once it finds something true."""
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await look()):  # noqa: ASYNC110
@@ -135,9 +135,7 @@ async def get_until(bench: Bench, path: str, version: str) -> httpx.Response:
         response = await bench.client.get(path)
         return response if response.headers.get("Policy-Version") == version else None
 
-    found = await eventually(look)
-    assert found is not None
-    return found
+    return await eventually(look)
 
 
 def is_problem(response: httpx.Response, status: int, kind: str | None = None) -> dict[str, Any]:

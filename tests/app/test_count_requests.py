@@ -26,7 +26,13 @@ def sink() -> FakeSink:
 
 
 @pytest.fixture
-def app(sink: FakeSink) -> CountRequests:
+def hanging() -> asyncio.Event:
+    """Set once ``/hangs`` has been asked for."""
+    return asyncio.Event()
+
+
+@pytest.fixture
+def app(sink: FakeSink, hanging: asyncio.Event) -> CountRequests:
     routes = APIRouter()
 
     @routes.get("/film/{name}/{seed}.gif")
@@ -35,7 +41,8 @@ def app(sink: FakeSink) -> CountRequests:
 
     @routes.get("/hangs")
     async def hangs() -> None:
-        await asyncio.sleep(60)
+        hanging.set()
+        await asyncio.Event().wait()
 
     @routes.websocket("/drive")
     async def drive(socket: WebSocket) -> None:
@@ -106,9 +113,11 @@ async def test_websockets_are_counted_by_their_close_code(
     assert not sink.of(REQUEST_SECONDS)
 
 
-async def test_a_caller_that_leaves_is_counted(client: httpx.AsyncClient, sink: FakeSink) -> None:
+async def test_a_caller_that_leaves_is_counted(
+    client: httpx.AsyncClient, sink: FakeSink, hanging: asyncio.Event
+) -> None:
     request = asyncio.create_task(client.get("/hangs"))
-    await asyncio.sleep(0.05)
+    await hanging.wait()
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request

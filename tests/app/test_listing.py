@@ -11,6 +11,7 @@ from app import listing
 from app.films import BusyError
 from app.listing import Lister
 from app.storage_reads import StorageReads
+from tests.app.conftest import PATIENCE_S, eventually
 from tests.conftest import PublishPolicy
 from training.store import Listing, PolicyStore
 
@@ -31,12 +32,20 @@ class Storage:
 
         def counted(store: PolicyStore) -> Listing:
             self.calls += 1
-            self.open.wait(60)
+            self.open.wait(PATIENCE_S)
             if self.error is not None:
                 raise self.error
             return real(store)
 
         monkeypatch.setattr(PolicyStore, "listing", counted)
+
+    async def asked(self, number: int) -> None:
+        """Wait until it has been listed so often, or is being listed."""
+
+        async def look() -> bool:
+            return self.calls == number
+
+        await eventually(look)
 
 
 @pytest.fixture
@@ -69,10 +78,10 @@ async def test_who_misses_something_gets_a_new_one_and_shares_it(
     ref = publish_policy(store)
     storage.open.clear()
     first = asyncio.create_task(lister.listing(new=True))
-    await asyncio.sleep(0.05)
+    await storage.asked(2)
     # These came after it was begun: it may have missed what they miss.
     others = [asyncio.create_task(lister.listing(new=True)) for _ in range(20)]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # they begin to wait
     storage.open.set()
     for found in await asyncio.gather(first, *others):
         assert [each.version for each in found.policies] == [ref.version]
@@ -86,9 +95,9 @@ async def test_a_failure_is_for_those_who_waited_alone(
     storage.error = ConnectionError("no route")
     storage.open.clear()
     first = asyncio.create_task(lister.listing())
-    await asyncio.sleep(0.05)
+    await storage.asked(1)
     others = [asyncio.create_task(lister.listing()) for _ in range(20)]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # they begin to wait
     storage.open.set()
     results = await asyncio.gather(first, *others, return_exceptions=True)
     assert {type(result) for result in results} == {ConnectionError}
@@ -103,7 +112,7 @@ async def test_who_leaves_while_it_is_listed_leaves_nothing_behind(
     lister = Lister(store, StorageReads(store.storage.root))
     storage.open.clear()
     leaving = asyncio.create_task(lister.listing())
-    await asyncio.sleep(0.05)
+    await storage.asked(1)
     leaving.cancel()
     ref = publish_policy(store)
     storage.open.set()
@@ -118,7 +127,7 @@ async def test_few_wait_for_it(
     lister = Lister(store, StorageReads(store.storage.root))
     storage.open.clear()
     waiting = [asyncio.create_task(lister.listing()) for _ in range(2)]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # they begin to wait
     with pytest.raises(BusyError, match="2 wait for storage"):
         await lister.listing()
     storage.open.set()
@@ -149,7 +158,7 @@ async def test_one_that_takes_long_goes_on_and_refuses_no_other_read(
     await asyncio.gather(*(reads.read(lambda: None) for _ in range(20)))
     monkeypatch.setattr(listing, "_LIMIT_S", 60.0)
     joining = asyncio.create_task(lister.listing())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # it begins to wait
     storage.open.set()
     assert [each.version for each in (await joining).policies] == [ref.version]
     assert storage.calls == 1
@@ -178,8 +187,8 @@ async def test_what_a_late_one_found_answers_the_next(
     ref = publish_policy(store)
     storage.open.clear()
     await gives_up(lister)
-    # It is kept for as long again as it took.
-    await asyncio.sleep(1)
+    # It is kept for as long again as it took, so it has to take longer than the next one needs.
+    await asyncio.sleep(2)
     storage.open.set()
     await ended.wait()
     assert [each.version for each in (await lister.listing()).policies] == [ref.version]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.drives import Drives
 from app.lane import Lane
 from app.policy_shelf import PolicyShelf
 from app.policy_watcher import PolicyWatcher
@@ -130,6 +131,13 @@ async def test_all_are_sent_away_when_the_service_ends(
     for socket in sockets:
         closed = await socket.closed()
         assert closed.code == 1001
+
+
+async def test_a_drive_that_does_not_leave_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.drives._LEAVE_S", 0.01)
+    drives = Drives(1)
+    with drives.enter():
+        await drives.close()
 
 
 async def test_the_event_loop_is_free_while_cars_are_simulated(

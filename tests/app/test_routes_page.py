@@ -83,12 +83,8 @@ async def test_browsers_are_told_to_be_careful(bench: Bench, path: str) -> None:
         "/page/",
         "/page/index.html",
         "/page/nothing.js",
-        "/page/../routes_page.py",
-        "/page/%2e%2e/routes_page.py",
         "/page/..%2Froutes_page.py",
         "/page/%2Fetc%2Fpasswd",
-        "/page/page.js/",
-        "/page/page.js%00",
     ],
 )
 async def test_nothing_else_is_served(bench: Bench, path: str) -> None:
