@@ -19,7 +19,10 @@ HEAD_BYTES: Final = 64 * 1024
 its refusals say what is too long."""
 
 _TIMES: Final = (
-    # Only of the head: a body's time is bounded where it is read.
+    # A request is not passed on, nor counted, before its body is here or a buffer full of it. So a
+    # client that sends nothing takes no place of others.
+    "option http-buffer-request",
+    # Of the head and that much of the body. The rest is bounded where it is read.
     "timeout http-request 15s",
     "timeout connect 5s",
     # Who neither sends the rest of a body nor reads an answer holds the place of another.

@@ -216,6 +216,15 @@ def test_a_crowd_is_refused_by_kind_and_probes_never(address: str, replica: Repl
     assert httpx.get(f"{address}/act").status_code == 200
 
 
+def test_bodies_that_do_not_arrive_take_no_place(address: str) -> None:
+    head = b"POST /act HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with ExitStack() as closing:
+        for _ in range(10 * QUERIES):
+            closing.enter_context(connected(address)).sendall(head)
+        for _ in range(20):
+            assert httpx.get(f"{address}/act", timeout=60).status_code == 200
+
+
 @pytest.mark.parametrize("path", ['/gone/"quoted"', "/gone/%22", "/gone/a\\b", "/gone/%c3%bc"])
 def test_any_path_is_quoted(address: str, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
