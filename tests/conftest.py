@@ -16,7 +16,8 @@ import pytest
 import torch
 from pyarrow import fs
 
-from tests.s3_server import serve_s3
+from tests.certificates import own_certificate
+from tests.s3_server import limited_to, serve_s3
 from training.actions import ActionFilter
 from training.environment import Pipeline
 from training.layout import PolicyRef
@@ -124,6 +125,22 @@ def s3_bucket() -> Iterator[str]:
             environment.setenv(name, value)
         server.filesystem().create_dir("bucket")
         yield "s3://bucket"
+
+
+@pytest.fixture(scope="module")
+def private_root(
+    s3_bucket: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """A root for a key that may use only what is below it, on a server with a certificate of its
+    own; and the variables with which it is used.
+    """
+    folder = tmp_path_factory.mktemp("certificates")
+    tls = own_certificate(folder)
+    with serve_s3(limit=limited_to("bucket", "team/alice/"), tls=tls) as server:
+        yield (
+            f"{s3_bucket}/team/alice",
+            server.variables | {"AWS_CA_BUNDLE": str(folder / "certificate.pem")},
+        )
 
 
 @pytest.fixture(scope="module")

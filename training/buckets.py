@@ -6,9 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from pyarrow import fs
+
+from training.s3_filesystem import below_a_prefix
 
 CONNECT_S: Final = 2.0
 REQUEST_S: Final = 3.0
@@ -37,13 +40,13 @@ def open_bucket(
         scheme: ``s3`` or ``gs``.
         location: The bucket and, behind a slash, what is in front of all names in it.
         environ: Where the vendors' variables are read, by default this process's: for S3
-            ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, ``AWS_REGION`` and
-            ``AWS_DEFAULT_REGION``, for Google's storage ``CLOUD_STORAGE_EMULATOR_ENDPOINT``;
+            ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``
+            and ``AWS_CA_BUNDLE``, for Google's storage ``CLOUD_STORAGE_EMULATOR_ENDPOINT``;
             credentials are read by the vendors' own code.
 
     Raises:
-        ValueError: No bucket can have that name, what is behind it is no path, or an endpoint is no
-            address.
+        ValueError: No bucket can have that name, what is behind it is no path, an endpoint is no
+            address, or the file of certificates does not exist.
         OSError: The bucket's region cannot be found out.
     """
     environ = os.environ if environ is None else environ
@@ -58,7 +61,7 @@ def open_bucket(
     return _s3(bucket, environ) if scheme == "s3" else _gcs(environ)
 
 
-def _s3(bucket: str, environ: Mapping[str, str]) -> fs.S3FileSystem:
+def _s3(bucket: str, environ: Mapping[str, str]) -> fs.FileSystem:
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise ValueError(f"the endpoint {endpoint!r} does not begin with http:// or https://")
@@ -66,15 +69,28 @@ def _s3(bucket: str, environ: Mapping[str, str]) -> fs.S3FileSystem:
     if not region:
         # Servers other than Amazon's have the one region that is the default everywhere.
         region = "us-east-1" if endpoint else fs.resolve_s3_region(bucket)
-    return fs.S3FileSystem(
+    options: dict[str, Any] = {}
+    if certificates := environ.get("AWS_CA_BUNDLE"):
+        if not Path(certificates).is_file():
+            raise ValueError(
+                f"AWS_CA_BUNDLE is {certificates!r}, which is not a file; it must be the path of "
+                "a file with certificates in PEM format"
+            )
+        options["tls_ca_file_path"] = certificates
+    s3 = fs.S3FileSystem(
         region=region,
         endpoint_override=endpoint.rstrip("/") if endpoint else None,
         connect_timeout=CONNECT_S,
         request_timeout=REQUEST_S,
         # A small file is one request then, and no upload of parts that could be left unfinished.
         allow_delayed_open=True,
+        # Copies to a bucket run in the threads that would write in the background, and wait for
+        # them.
+        background_writes=False,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        **options,
     )
+    return below_a_prefix(s3)
 
 
 def _gcs(environ: Mapping[str, str]) -> fs.GcsFileSystem:

@@ -69,7 +69,11 @@ class Storage:
             path = str(Path(root).expanduser().resolve())
             return cls(path, fs.LocalFileSystem(), path)
         if scheme not in ("s3", "gs"):
-            raise StorageError(f"storage root {root!r}: use a local path, s3://… or gs://…")
+            raise StorageError(
+                f"storage root {root!r}: {scheme}:// is not supported; use a local path, s3://… or "
+                "gs://…, given by CARRACING_STORAGE (in training also by --results-dir). A mounted "
+                "folder is a local path, such as /mnt/shared_storage on Anyscale"
+            )
         if not rest.strip("/"):
             raise StorageError(f"storage root {root!r} names no bucket")
         path = rest.rstrip("/")
@@ -108,7 +112,7 @@ class Storage:
 
     def read(self, relative: str) -> bytes:
         """Read a whole file. Raises FileNotFoundError, or OSError when storage is away."""
-        if isinstance(self.filesystem, fs.S3FileSystem):
+        if self.root.startswith("s3://"):
             return self._read_object(relative)
         with self.filesystem.open_input_stream(self.at(relative), compression=None) as stream:
             content: bytes = stream.read()
@@ -157,7 +161,7 @@ class Storage:
 
     def folders(self, relative: str) -> list[str]:
         """Names of the folders directly below ``relative``; none when it does not exist."""
-        if isinstance(self.filesystem, fs.GcsFileSystem):
+        if self.root.startswith("gs://"):
             return self._folders_of_files(relative)
         selector = fs.FileSelector(self.at(relative), allow_not_found=True)
         return sorted(

@@ -15,11 +15,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
+from training.filesystem_handler import DelegatingHandler
+
 
 def whole_files(filesystem: fs.FileSystem) -> fs.FileSystem:
     """The same filesystem, whose new files appear under their names once they are complete."""
     if isinstance(filesystem, fs.LocalFileSystem):
-        return fs.PyFileSystem(_WholeLocalFiles())
+        return fs.PyFileSystem(_WholeLocalFiles(filesystem))
     return filesystem
 
 
@@ -89,66 +91,9 @@ class _WholeFile:
             self._give_up()
 
 
-class _WholeLocalFiles(fs.FileSystemHandler):  # type: ignore[misc]
+class _WholeLocalFiles(DelegatingHandler):
     """The local filesystem, but for how files are written."""
-
-    def __init__(self) -> None:
-        self._local = fs.LocalFileSystem()
-
-    def __reduce__(self) -> Any:
-        return _WholeLocalFiles, ()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _WholeLocalFiles)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(_WholeLocalFiles)
-
-    def get_type_name(self) -> str:
-        return "local, whole files"
-
-    def normalize_path(self, path: str) -> Any:
-        return self._local.normalize_path(path)
-
-    def get_file_info(self, paths: list[str]) -> Any:
-        return self._local.get_file_info(paths)
-
-    def get_file_info_selector(self, selector: fs.FileSelector) -> Any:
-        return self._local.get_file_info(selector)
-
-    def create_dir(self, path: str, recursive: bool) -> None:
-        self._local.create_dir(path, recursive=recursive)
-
-    def delete_dir(self, path: str) -> None:
-        self._local.delete_dir(path)
-
-    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        self._local.delete_dir_contents(path, missing_dir_ok=missing_dir_ok)
-
-    def delete_root_dir_contents(self) -> None:
-        raise PermissionError("the root of the filesystem is not emptied")
-
-    def delete_file(self, path: str) -> None:
-        self._local.delete_file(path)
-
-    def move(self, src: str, dest: str) -> None:
-        self._local.move(src, dest)
-
-    def copy_file(self, src: str, dest: str) -> None:
-        self._local.copy_file(src, dest)
-
-    def open_input_stream(self, path: str) -> Any:
-        return self._local.open_input_stream(path, compression=None)
-
-    def open_input_file(self, path: str) -> Any:
-        return self._local.open_input_file(path)
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:
         del metadata
         return pa.PythonFile(_WholeFile(path), mode="w")
-
-    def open_append_stream(self, path: str, metadata: Any) -> Any:
-        return self._local.open_append_stream(path, compression=None, metadata=metadata)

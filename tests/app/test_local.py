@@ -95,7 +95,7 @@ def test_a_ray_elsewhere_is_told_the_settings_and_no_token() -> None:
     ("name", "value", "words"),
     [
         ("CARRACING_MAX_BATCH", "-3", "CARRACING_MAX_BATCH='-3'"),
-        ("CARRACING_STORAGE", "ftp://host", "use a local path, s3://… or gs://…"),
+        ("CARRACING_STORAGE", "ftp://host", "ftp://host"),
     ],
 )
 def test_unsafe_settings_are_refused_in_words(

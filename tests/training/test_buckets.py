@@ -5,6 +5,7 @@ import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from pyarrow import fs
@@ -14,6 +15,11 @@ from training.buckets import open_bucket
 from training.storage import Storage
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+def s3(filesystem: fs.PyFileSystem) -> fs.S3FileSystem:
+    """What a bucket of S3 is used through."""
+    return filesystem.handler.filesystem
 
 
 @pytest.fixture
@@ -41,13 +47,13 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_region_that_is_known_is_not_asked_for(
     resolved: list[str], environ: dict[str, str], region: str
 ) -> None:
-    assert open_bucket("s3", "bucket/a/b", environ).region == region
+    assert s3(open_bucket("s3", "bucket/a/b", environ)).region == region
     assert resolved == []
 
 
 def test_a_region_that_nothing_names_is_asked_for(resolved: list[str]) -> None:
     filesystem = open_bucket("s3", "bucket/a", {})
-    assert (filesystem.region, resolved) == ("eu-north-1", ["bucket"])
+    assert (s3(filesystem).region, resolved) == ("eu-north-1", ["bucket"])
 
 
 def test_a_region_is_asked_for_again_where_the_network_was_away(
@@ -65,9 +71,9 @@ def test_a_region_is_asked_for_again_where_the_network_was_away(
         with pytest.raises(OSError, match="no network"):
             storage.read("b")
     assert not storage.is_local
-    assert (storage.filesystem.region, resolved) == ("eu-north-1", ["bucket"])
+    assert (s3(storage.filesystem).region, resolved) == ("eu-north-1", ["bucket"])
     assert storage.at("b") == "bucket/a/b"
-    assert pickle.loads(pickle.dumps(storage)).filesystem.region == "eu-north-1"
+    assert s3(pickle.loads(pickle.dumps(storage)).filesystem).region == "eu-north-1"
 
 
 @pytest.mark.parametrize("location", ["bucket//x", "bucket/x?region=eu-west-1", "bucket/x#y"])
@@ -85,6 +91,14 @@ def test_what_is_no_name_of_a_bucket_is_refused(location: str) -> None:
 def test_an_endpoint_without_a_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match="'localhost:9000' does not begin with http"):
         open_bucket("s3", "bucket", {"AWS_ENDPOINT_URL": "localhost:9000"})
+
+
+def test_a_ca_bundle_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.pem")
+    environ = {"AWS_REGION": "us-east-1", "AWS_CA_BUNDLE": absent}
+    with pytest.raises(ValueError, match="AWS_CA_BUNDLE") as refusal:
+        open_bucket("s3", "bucket", environ)
+    assert absent in str(refusal.value)
 
 
 @pytest.fixture
@@ -134,7 +148,7 @@ def test_a_root_in_a_bucket_can_be_sent_to_another_process(any_root: str) -> Non
 def test_patience_is_kept_when_sent_to_another_process() -> None:
     environ = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "us-east-1"}
     filesystem = open_bucket("s3", "bucket", environ)
-    kept = pickle.loads(pickle.dumps(filesystem)).__reduce__()[1][0]
+    kept = s3(pickle.loads(pickle.dumps(filesystem))).__reduce__()[1][0]
     assert (kept["connect_timeout"], kept["request_timeout"]) == (
         buckets.CONNECT_S,
         buckets.REQUEST_S,

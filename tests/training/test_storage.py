@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pyarrow import fs
@@ -71,11 +73,14 @@ def test_the_process_environment_is_read_unless_another_is_given(
     assert choose_root() == "s3://from-the-process"
 
 
-@pytest.mark.parametrize("root", ["ftp://host/x", "http://host/x", "file:///tmp/x", "S3://b/x"])
+@pytest.mark.parametrize(
+    "root", ["ftp://host/x", "http://host/x", "abfss://c@a.dfs.core.windows.net/x", "S3://b/x"]
+)
 def test_an_address_of_another_kind_is_refused(root: str) -> None:
-    with pytest.raises(StorageError, match=r"use a local path, s3://… or gs://…") as refusal:
+    with pytest.raises(StorageError, match="CARRACING_STORAGE") as refusal:
         Storage.open(root)
-    assert root in str(refusal.value)
+    for named in (root, "s3://", "gs://", "--results-dir"):
+        assert named in str(refusal.value)
 
 
 @pytest.mark.parametrize("root", ["s3://", "s3:///", "gs://"])
@@ -187,6 +192,52 @@ def test_a_bucket_that_does_not_exist_is_not_made(s3_bucket: str) -> None:
     absent = Storage.open("s3://absent/prefix")
     with pytest.raises(OSError, match="NO_SUCH_BUCKET"):
         absent.write("file", b"content")
+
+
+@pytest.fixture
+def private(private_root: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """An empty root below :func:`private_root`."""
+    root, variables = private_root
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return Storage.open(f"{root}/{uuid4().hex}")
+
+
+def test_a_key_that_may_use_only_a_prefix_is_enough(private: Storage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deeper").mkdir(parents=True)
+    (source / "deeper/file").write_bytes(b"content")
+    private.write("latest.json", b"{}")
+    private.copy_folder(str(source), "runs/a", source_filesystem=fs.LocalFileSystem())
+    sent = pickle.loads(pickle.dumps(private))
+    sent.copy_folder(sent.at("runs/a"), "runs/b", source_filesystem=sent.filesystem)
+    assert private.folders("runs") == ["a", "b"]
+    assert private.read("runs/b/deeper/file") == b"content"
+    private.delete_folder("runs/b")
+    assert not exists(private, "runs/b/deeper/file")
+    private.delete_file("latest.json")
+    with pytest.raises(FileNotFoundError):
+        private.read("latest.json")
+    private.delete_file("latest.json")
+    assert private.files("") == []
+
+
+def test_a_key_that_may_not_use_the_prefix_is_an_error_that_names_what_is_denied(
+    private: Storage,
+) -> None:
+    others = Storage.open("s3://bucket/team/bob")
+    for use in (others.read, others.folders, lambda name: others.write(name, b"")):
+        with pytest.raises(OSError, match="ACCESS_DENIED"):
+            use("file")
+
+
+def test_a_private_server_is_not_trusted_without_its_certificate(
+    private: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private.write("file", b"content")
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    with pytest.raises(OSError, match=r"(?i)certificate"):
+        Storage.open(private.root).read("file")
 
 
 class Overtaken(fs.S3FileSystem):  # type: ignore[misc]
