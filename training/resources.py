@@ -38,6 +38,17 @@ class Resources:
     max_concurrent_trials: int
     num_learners: int = 1
 
+    def describe(self, *, trials: int, cpus: float, gpus: float) -> str:
+        """What a run of that many trials takes of a cluster, in a line."""
+        device = f"{self.gpus_per_learner:g} GPU" if self.gpus_per_learner else "the CPU"
+        if self.num_learners > 1:
+            device = f"{device} in each of {self.num_learners} processes"
+        return (
+            f"{trials} trial{'s' if trials > 1 else ''}, {self.max_concurrent_trials} side by "
+            f"side; each samples with {self.num_env_runners} env runners and learns on {device} "
+            f"(the cluster has {cpus:g} CPUs and {gpus:g} GPUs)"
+        )
+
 
 def plan(
     *,

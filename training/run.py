@@ -6,13 +6,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from training.layout import run_folder
 from training.recipe import Recipe
+from training.run_lock import LOCK_FILE, RunLock
 from training.storage import Storage, StorageError
 from training.tune_state import BrokenStateError, has_state, leave_newest_whole
 
@@ -66,6 +68,7 @@ class Run:
         self.storage = storage
         self.name = name
         self.folder = run_folder(name)
+        self._lock = RunLock(storage, self.folder)
 
     @property
     def path(self) -> str:
@@ -76,6 +79,21 @@ class Run:
     def address(self) -> str:
         """The run's folder as a person would write it."""
         return f"{self.storage.root}/{self.folder}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this run.
+
+        Raises:
+            RunLockedError: One does.
+            StorageError: The storage root cannot be read or written.
+        """
+        with self._lock.held():
+            yield
+
+    def raise_if_lost(self) -> None:
+        """Raise RunLockedError where another process has taken the run over."""
+        self._lock.raise_if_lost()
 
     def prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
         """Decide how to begin, and keep the settings for the next time.
@@ -190,6 +208,8 @@ class Run:
 
     def _clear(self) -> None:
         for name in self.storage.files(self.folder):
+            if name == LOCK_FILE:
+                continue
             self.storage.delete_file(f"{self.folder}/{name}")
         for name in self.storage.folders(self.folder):
             if name != _POLICIES:

@@ -24,10 +24,12 @@ import tyro
 from training.progress import ProgressRow, best_trial, recent_return
 from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback, git_revision
+from training.ray_connection import connect
 from training.recipe import RECIPES, Recipe
 from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
 from training.retrying import patiently
-from training.run import ResumeMode, Run, RunError, default_run_name, on_anyscale
+from training.run import ResumeMode, Run, RunError, default_run_name
+from training.run_lock import RunLockedError
 from training.seeds import GIVEN_SEEDS
 from training.storage import Storage, StorageError, choose_root
 from training.trial_table import TrialTables
@@ -37,6 +39,16 @@ _PROGRAM = "python -m training.train"
 BEST_CONFIG_FILE = "best_config.json"
 _LAST_WRITE_S = 1.0
 """For each table of a run that is told to end: who tells it does not wait for long."""
+
+_REFUSALS = (
+    RunError,
+    RunLockedError,
+    StorageError,
+    NoResourcesError,
+    TrialsFailedError,
+    ValueError,
+)
+"""Errors that end the command with their message alone."""
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +124,23 @@ def train(command: Command) -> signal.Signals | None:
     """Carry out a run to its end; or to a signal, which it returns.
 
     Raises:
-        RunError, StorageError, NoResourcesError, ValueError: It cannot be begun as asked.
+        RunError, RunLockedError, StorageError, NoResourcesError, ValueError: It cannot be
+            begun as asked.
         TrialsFailedError: A trial failed for good.
     """
-    options, recipe = command.options, command.recipe
+    options = command.options
     if not options.skip_asha:
         _refuse_searched(command)
     run = Run(
         Storage.open(choose_root(options.results_dir)),
         options.run_name or default_run_name(command.recipe_name),
     )
+    with run.locked():
+        return _carry_out(command, run)
+
+
+def _carry_out(command: Command, run: Run) -> signal.Signals | None:
+    options, recipe = command.options, command.recipe
     trials = 1 if options.skip_asha else recipe.num_samples
     settings = {
         "trials": trials,
@@ -131,7 +150,7 @@ def train(command: Command) -> signal.Signals | None:
     }
     resume = run.prepare(settings, resume=options.resume, restart=options.restart)
     _say(f"{'resuming' if resume else 'starting'} run {run.name} in {run.address}")
-    _connect()
+    connect()
     cpus, gpus = wait_for_cluster(options.num_gpus)
     resources = plan(
         cpus=cpus,
@@ -141,7 +160,7 @@ def train(command: Command) -> signal.Signals | None:
         max_concurrent_trials=options.max_concurrent_trials,
         num_learners=recipe.num_learners,
     )
-    _say(_describe(resources, trials, cpus, gpus))
+    _say(resources.describe(trials=trials, cpus=cpus, gpus=gpus))
     if recipe.finetune_at >= recipe.max_iters:
         _say(f"it explores to its end: --finetune-at {recipe.finetune_at} is no earlier iteration")
     try:
@@ -201,22 +220,6 @@ def _refuse_searched(command: Command) -> None:
             )
 
 
-def _connect() -> None:
-    """Connect to the Ray cluster that this process belongs to, or start one on this machine.
-
-    Ray on its own would also join whatever cluster was last started here, or wait for a dead one.
-    """
-    if ray.is_initialized():
-        return
-    on_a_cluster = "RAY_ADDRESS" in os.environ or on_anyscale()
-    ray.init(
-        address=None if on_a_cluster else "local",
-        include_dashboard=None if on_a_cluster else False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-
-
 def _conclude(
     run: Run, outcome: Outcome, rows: Sequence[ProgressRow], publishing: PublishingCallback
 ) -> None:
@@ -252,17 +255,6 @@ def _conclude(
     outcome.raise_failures()
 
 
-def _describe(resources: Resources, trials: int, cpus: float, gpus: float) -> str:
-    device = f"{resources.gpus_per_learner:g} GPU" if resources.gpus_per_learner else "the CPU"
-    if resources.num_learners > 1:
-        device = f"{device} in each of {resources.num_learners} processes"
-    return (
-        f"{trials} trial{'s' if trials > 1 else ''}, {resources.max_concurrent_trials} side by "
-        f"side; each samples with {resources.num_env_runners} env runners and learns on {device} "
-        f"(the cluster has {cpus:g} CPUs and {gpus:g} GPUs)"
-    )
-
-
 def _say(text: str) -> None:
     print(text, flush=True)
 
@@ -291,7 +283,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if (told := train(parse(arguments))) is not None:
             _leave(told)
-    except (RunError, StorageError, NoResourcesError, TrialsFailedError, ValueError) as error:
+    except _REFUSALS as error:
         raise SystemExit(f"{_PROGRAM}: {error}") from error
 
 

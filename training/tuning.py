@@ -81,6 +81,17 @@ class _Unended(Callback):  # type: ignore[misc]
         self.trials.discard(trial.trial_id)
 
 
+class _StopWhenLost(Callback):  # type: ignore[misc]
+    """Ends a run that another process has taken over."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        del iteration, trials
+        self._run.raise_if_lost()
+
+
 class _KeepScheduler(Callback):  # type: ignore[misc]
     """Keeps a scheduler's state with the run's: Tune itself begins with an empty one on resume.
 
@@ -136,6 +147,7 @@ def tune_trials(
 
     Raises:
         RunError: A trial's checkpoints are all damaged, or Tune's state is.
+        RunLockedError: Another process has taken the run over.
         StorageError: Storage was away for too long.
     """
     searching = trials > 1
@@ -179,6 +191,7 @@ def tune_trials(
                 raise_on_failed_trial=False,
                 trial_dirname_creator=lambda trial: trial.trial_id,
                 callbacks=[
+                    _StopWhenLost(run),
                     preemption,
                     recovery,
                     *callbacks,

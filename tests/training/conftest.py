@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from tests.conftest import SMALL_NETWORK, PublishPolicy
+from training.ray_connection import start_ray
 from training.recipe import RECIPES, Recipe
 from training.resources import Resources
 from training.store import PolicyStore
@@ -27,13 +28,7 @@ LOCAL = Resources(
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A cluster of two CPUs in this process's name."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    start_ray(num_cpus=2, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

@@ -1,22 +1,16 @@
-"""Runs that are interrupted, and the same command given again."""
+"""A run that was killed at its end, and the same command given again."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.training.conftest import LOCAL
-from tests.training.running import TINY, run_train
 from training.layout import PolicyRef
 from training.manifest import Manifest
 from training.progress import read_progress
@@ -28,45 +22,6 @@ from training.store import PolicyStore
 from training.train import Command, RunOptions, _train
 
 pytestmark = pytest.mark.long
-
-
-def test_a_killed_run_continues_on_the_other_side_of_the_switch(tmp_path: Path) -> None:
-    options = (
-        "--results-dir",
-        str(tmp_path),
-        "--run-name",
-        "k",
-        *TINY,
-        "--max-iters",
-        "6",
-        "--finetune-at",
-        "2",
-        "--checkpoint-every",
-        "1",
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training.train", *options],
-        env=os.environ | {"RAY_ADDRESS": "local"},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    table = tmp_path / "runs" / "k" / "progress.csv"
-    deadline = time.monotonic() + 200
-    while not (table.exists() and len(table.read_text().splitlines()) > 3):
-        assert time.monotonic() < deadline, "it did not get to iteration 3"
-        assert process.poll() is None
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    resumed = run_train(tmp_path, *options[2:], "--resume", "must")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming run k" in resumed.stdout
-    assert "iteration    1/6" not in resumed.stdout
-    rows = read_progress(table.read_bytes())
-    assert [row.iteration for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert [row.entropy_coeff for row in rows] == [0.037, 0.037, 1e-3, 1e-3, 1e-3, 1e-3]
-    assert [row.lr for row in rows] == pytest.approx([2e-4, 2e-4, 5e-5, 5e-5, 5e-5, 5e-5])
 
 
 class KilledError(Exception):
@@ -135,30 +90,3 @@ def test_trials_that_had_ended_train_no_more_and_their_last_policies_are_publish
     latest = store.newest().manifest
     best = json.loads((root / "runs" / "k" / "best_config.json").read_text())["trial"]
     assert (latest.trial, latest.iteration) == (best, 2)
-
-
-def test_ctrl_c_stops_and_the_same_command_continues(tmp_path: Path) -> None:
-    options = [
-        *("--run-name", "c", *TINY),
-        *("--max-iters", "3", "--finetune-at", "1", "--checkpoint-every", "1"),
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "training.train", "--results-dir", str(tmp_path), *options],
-        env=os.environ | {"RAY_ADDRESS": "local"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        printed = ""
-        for line in process.stdout:
-            printed += line
-            if "published c-000001" in line:
-                process.send_signal(signal.SIGINT)
-    assert process.returncode == 130, printed
-    assert "interrupted; --run-name c with the same options continues it" in printed
-    assert "best trial" not in printed
-    resumed = run_train(tmp_path, *options)
-    assert resumed.returncode == 0, resumed.stderr
-    rows = read_progress((tmp_path / "runs" / "c" / "progress.csv").read_bytes())
-    assert [row.iteration for row in rows] == [1, 2, 3]
