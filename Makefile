@@ -2,6 +2,10 @@
 # Needs Python 3.11 and make; everything else goes into .venv.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Where every pinned package has a wheel: pip's resolver does not say which of them is missing.
+SUPPORTED := Python 3.11 on Linux with an x86-64 processor (on Windows in WSL 2) or on a Mac with Apple silicon
+PLATFORM := "Python %d.%d on %s %s" % (*sys.version_info[:2], platform.system(), platform.machine())
+IS_SUPPORTED := sys.version_info[:2] == (3, 11) and (platform.system(), platform.machine()) in {("Linux", "x86_64"), ("Darwin", "arm64")}
 RUN := .venv/bin/python
 READY := .venv/.installed
 # A file of tests stays in one process, and the files that take minutes are begun first.
@@ -48,9 +52,9 @@ clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "this project needs Python 3.11, found: $$($(PYTHON) --version 2>&1); set PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import platform, sys; sys.exit(not ($(IS_SUPPORTED)))' 2>/dev/null || \
+		{ echo "this project needs $(SUPPORTED); found: $$("$(PYTHON)" -c 'import platform, sys; print($(PLATFORM))' 2>/dev/null || echo "no Python"); set PYTHON=/path/to/python3.11 if you have one"; exit 1; }
 	@echo "making the environment in .venv (once; it downloads PyTorch and Ray)"
-	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	@test -x $(RUN) || "$(PYTHON)" -m venv .venv
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $(READY)
