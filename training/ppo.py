@@ -21,6 +21,7 @@ from training.resources import Resources
 from training.returns import ReportReturns
 from training.rl_module import module_spec
 from training.sampling import sample_in_batches
+from training.seeds import spread
 from training.stabilization import StabilizationCallback
 from training.train_batch import learn_in_batches
 from training.vector_environment import VectorDriving
@@ -92,7 +93,8 @@ def build_config(
     Args:
         recipe: What to train with.
         resources: What a trial takes of the cluster.
-        seed: Of environments, sampling and initial weights.
+        seed: Of environments, sampling and initial weights; runs whose seeds differ have none of
+            their random numbers in common.
         searching: Put the recipe's search ranges in place of its defaults.
         batched: Sample as ``training.sampling`` does, and make batches as
             ``training.train_batch`` does; off for RLlib's own way, which is slower and whose
@@ -152,6 +154,6 @@ def build_config(
             learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon},
         )
         .callbacks([ReportReturns, FreshTracks, functools.partial(StabilizationCallback, recipe)])
-        .debugging(seed=seed, log_level="ERROR")
+        .debugging(seed=None if seed is None else spread(seed), log_level="ERROR")
     )
     return learn_in_batches(sample_in_batches(config)) if batched else config

@@ -24,6 +24,20 @@ SCORE_SEEDS: Final = range(1_000_000, 1_000_100)
 """The tracks of a score: always these, so that scores can be compared."""
 
 
+def spread(seed: int) -> int:
+    """Hash a run's seed before RLlib adds an env runner's index to it.
+
+    Otherwise runs with neighbouring seeds would share most tracks and exploration noise.
+
+    Args:
+        seed: One of :data:`GIVEN_SEEDS`.
+
+    Returns:
+        Another one of them.
+    """
+    return int(np.random.SeedSequence(seed).generate_state(1)[0]) % GIVEN_SEEDS.stop
+
+
 def environment_seeds(seed: int, count: int, *, after: int = 0) -> list[int]:
     """A seed of its own for each environment of an env runner, from the env runner's seed.
 

@@ -16,7 +16,7 @@ from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.ppo import build_config
 from training.recipe import Recipe
-from training.seeds import environment_seeds
+from training.seeds import environment_seeds, spread
 from training.trainable import DrivingPPO
 
 
@@ -41,8 +41,8 @@ def test_a_trial_that_goes_on_drives_other_tracks_than_it_began_with(
     resumed.restore(saved)
     resumed.train()
     begun.train()
-    assert starts(begun) == environment_seeds(1, 1)
-    assert starts(resumed) == environment_seeds(1, 1, after=1)
+    assert starts(begun) == environment_seeds(spread(1), 1)
+    assert starts(resumed) == environment_seeds(spread(1), 1, after=1)
     for algorithm in (begun, resumed):
         algorithm.stop()
 

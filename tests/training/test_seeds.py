@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from tests.training.conftest import LOCAL
@@ -70,6 +71,23 @@ def test_env_runners_start_their_environments_in_training_s_half(
         found += starts(envs)
     assert len(set(found)) == 2 * ENVS
     assert min(found) >= TRAINING_SEEDS.start
+
+
+@pytest.mark.usefixtures("without_simulator")
+def test_runs_with_neighbouring_seeds_share_no_tracks_and_no_noise(tiny_recipe: Recipe) -> None:
+    recipe = dataclasses.replace(tiny_recipe, num_envs_per_env_runner=ENVS)
+    tracks: list[int] = []
+    noise: list[int] = []
+    for seed in (1, 2, 3):
+        for worker in (1, 2, 3):
+            runner = SingleAgentEnvRunner(
+                config=build_config(recipe, LOCAL, seed=seed), worker_index=worker
+            )
+            noise.append(torch.initial_seed())
+            runner.sample(num_timesteps=ENVS, random_actions=True)
+            tracks += starts(runner.env.unwrapped.envs)
+    assert len(set(tracks)) == 9 * ENVS
+    assert len(set(noise)) == 9
 
 
 @pytest.mark.parametrize("seed", [SCORE_SEEDS[0], None])
