@@ -165,11 +165,17 @@ def gs_bucket() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.fixture
+def disk_root(tmp_path: Path) -> str:
+    """An empty storage root on the disk."""
+    return str(tmp_path / "store")
+
+
 @pytest.fixture(params=["disk", "s3", "gs"])
-def any_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def any_root(request: pytest.FixtureRequest, disk_root: str) -> str:
     """An empty storage root of every kind in turn."""
     if request.param == "disk":
-        return str(tmp_path / "store")
+        return disk_root
     return f"{request.getfixturevalue(f'{request.param}_bucket')}/{uuid4().hex}"
 
 

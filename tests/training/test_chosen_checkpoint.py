@@ -18,8 +18,8 @@ def choose(scene: Scene) -> bool:
 
 
 @pytest.fixture
-def scene(any_root: str, tmp_path: Path) -> Scene:
-    return Scene(any_root, tmp_path / "scratch")
+def scene(disk_root: str, tmp_path: Path) -> Scene:
+    return Scene(disk_root, tmp_path / "scratch")
 
 
 def stored(scene: Scene, names: Sequence[str]) -> None:
@@ -41,8 +41,9 @@ def test_a_whole_checkpoint_that_tune_names_is_used(
 
 
 def test_broken_ones_are_refused_with_reasons_and_an_older_one_is_used(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    any_root: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    scene = Scene(any_root, tmp_path / "scratch")
     stored(scene, CHECKPOINTS)
     scene.name("checkpoint_000002", 6)
     scene.damage("checkpoint_000002")

@@ -6,27 +6,19 @@ from typing import Any
 
 import pytest
 
-from training import retrying
+from tests.training.results import result
+from training import growing_file, retrying
 from training.progress import read_progress
 from training.progress_report import ProgressReport
 from training.recipe import Recipe
 from training.storage import Storage
 
 
-def result(iteration: int, **fields: Any) -> dict[str, Any]:
-    return {
-        "training_iteration": iteration,
-        "phase": "explore",
-        "num_env_steps_sampled_lifetime": 1000 * iteration,
-        "return_min": -10.0,
-        "return_mean": 20.0 + iteration,
-        "return_max": 90.0,
-        "lr": 2e-4,
-        "entropy_coeff": 0.037,
-        "clip_param": 0.2,
-        "time_total_s": 50.0 * iteration,
-        "time_this_iter_s": 50.0,
-    } | fields
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long is waited does not depend on how busy the machine is."""
+    monkeypatch.setattr(growing_file, "_WRITE_S", 300.0)
+    monkeypatch.setattr(growing_file, "_AGAIN_S", 300.0)
 
 
 def record(report: ProgressReport, iteration: int, trial: str = "t-0", **fields: Any) -> None:
@@ -34,8 +26,8 @@ def record(report: ProgressReport, iteration: int, trial: str = "t-0", **fields:
 
 
 @pytest.fixture
-def report(any_root: str, tiny_recipe: Recipe) -> ProgressReport:
-    return ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=False)
+def report(disk_root: str, tiny_recipe: Recipe) -> ProgressReport:
+    return ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=False)
 
 
 def stored(root: str) -> list[tuple[str, int]]:
@@ -57,29 +49,29 @@ def test_one_readable_line_per_iteration(
     assert "iteration    1/4" in first
 
 
-def test_trials_share_one_table(report: ProgressReport, any_root: str) -> None:
+def test_trials_share_one_table(report: ProgressReport, disk_root: str) -> None:
     record(report, 1, "t-1")
     record(report, 1, "t-0")
     record(report, 2, "t-1", return_mean=math.nan)
     report.on_experiment_end([])
-    assert stored(any_root) == [("t-0", 1), ("t-1", 1), ("t-1", 2)]
+    assert stored(disk_root) == [("t-0", 1), ("t-1", 1), ("t-1", 2)]
 
 
 def test_a_resumed_run_goes_on_with_its_table_without_doubles(
-    report: ProgressReport, any_root: str, tiny_recipe: Recipe
+    report: ProgressReport, disk_root: str, tiny_recipe: Recipe
 ) -> None:
     for iteration in (1, 2, 3):
         record(report, iteration)
     report.on_experiment_end([])
-    resumed = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=True)
+    resumed = ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=True)
     resumed.setup()
     record(resumed, 2)  # its checkpoint was of iteration 1
     resumed.on_experiment_end([])
-    assert stored(any_root) == [("t-0", 1), ("t-0", 2)]
+    assert stored(disk_root) == [("t-0", 1), ("t-0", 2)]
 
 
 def test_a_resumed_run_keeps_its_table_when_storage_fails_at_first(
-    report: ProgressReport, any_root: str, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    report: ProgressReport, disk_root: str, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(report, 1)
     report.on_experiment_end([])
@@ -92,36 +84,36 @@ def test_a_resumed_run_keeps_its_table_when_storage_fails_at_first(
 
     monkeypatch.setattr(retrying, "pause_before", lambda _: 0.0)
     monkeypatch.setattr(Storage, "read", fail_at_first)
-    resumed = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=True)
+    resumed = ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=True)
     resumed.setup()
     record(resumed, 2)
     resumed.on_experiment_end([])
-    assert stored(any_root) == [("t-0", 1), ("t-0", 2)]
+    assert stored(disk_root) == [("t-0", 1), ("t-0", 2)]
 
 
 def test_a_table_that_cannot_be_read_is_started_anew(
-    any_root: str, tiny_recipe: Recipe, caplog: pytest.LogCaptureFixture
+    disk_root: str, tiny_recipe: Recipe, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storage = Storage.open(any_root)
+    storage = Storage.open(disk_root)
     storage.write("runs/run-a/progress.csv", b"no,table\n1,2\n")
     report = ProgressReport(storage, "run-a", tiny_recipe, resume=True)
     report.setup()
     assert "started anew" in caplog.text
     record(report, 1)
     report.on_experiment_end([])
-    assert stored(any_root) == [("t-0", 1)]
+    assert stored(disk_root) == [("t-0", 1)]
 
 
 def test_a_new_run_does_not_take_up_the_table_of_one_that_died_before_its_state_was_kept(
-    report: ProgressReport, any_root: str, tiny_recipe: Recipe
+    report: ProgressReport, disk_root: str, tiny_recipe: Recipe
 ) -> None:
     record(report, 1, "dead")
     report.on_experiment_end([])
-    anew = ProgressReport(Storage.open(any_root), "run-a", tiny_recipe, resume=False)
+    anew = ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=False)
     anew.setup()
     record(anew, 1, "alive")
     anew.on_experiment_end([])
-    assert stored(any_root) == [("alive", 1)]
+    assert stored(disk_root) == [("alive", 1)]
 
 
 def test_storage_that_refuses_does_not_stop_training(

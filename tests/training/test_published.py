@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -47,18 +46,6 @@ def test_a_damaged_policy_is_broken_on_every_kind_of_storage(
         any_store.fetch(ref)
 
 
-def test_no_bit_of_a_manifest_can_be_flipped_unnoticed() -> None:
-    manifest = build_manifest(b"weights")
-    content = manifest.to_file()
-    for place in range(len(content)):
-        for bit in range(8):
-            flipped = bytearray(content)
-            flipped[place] ^= 1 << bit
-            with suppress(BrokenPolicyError):
-                # 1e-05 and 1E-05 are one number.
-                assert parse_manifest(bytes(flipped)) == manifest
-
-
 def test_verifying_names_the_policy_and_both_sizes() -> None:
     manifest = build_manifest(b"weights")
     with pytest.raises(BrokenPolicyError, match=f"{manifest.version}: .* 3 bytes, .* says 7"):
@@ -68,9 +55,7 @@ def test_verifying_names_the_policy_and_both_sizes() -> None:
 def test_every_fault_of_a_manifest_is_told() -> None:
     described = json.loads(build_manifest(b"weights").model_dump_json())
     content = json.dumps(described | {"format_version": 9, "iteration": -1}).encode()
-    with pytest.raises(
-        BrokenPolicyError, match=r"iteration: .*; format_version: |format_version: "
-    ):
+    with pytest.raises(BrokenPolicyError) as refusal:
         parse_manifest(content)
-    with pytest.raises(BrokenPolicyError, match="iteration: "):
-        parse_manifest(content)
+    assert "iteration: " in str(refusal.value)
+    assert "format_version: " in str(refusal.value)

@@ -62,15 +62,15 @@ def publish(callback: PublishingCallback, checkpoint: Checkpoint, **fields: Any)
 
 
 @pytest.fixture
-def callback(any_root: str) -> PublishingCallback:
-    return PublishingCallback(Storage.open(any_root), "run-a", "published", revision="abc")
+def callback(disk_root: str) -> PublishingCallback:
+    return PublishingCallback(Storage.open(disk_root), "run-a", "published", revision="abc")
 
 
 def test_a_checkpoint_becomes_the_latest_policy(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint)
-    published = PolicyStore.open(any_root).newest()
+    published = PolicyStore.open(disk_root).newest()
     manifest = published.manifest
     assert (manifest.run, manifest.trial, manifest.iteration) == ("run-a", "t-0", 10)
     assert (manifest.mean_return, manifest.env_steps) == (50.0, 40960)
@@ -83,9 +83,10 @@ def test_a_checkpoint_becomes_the_latest_policy(
 
 
 def test_the_best_checkpoint_is_kept_and_replaced_by_a_better_one(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    any_root: str, checkpoint: Checkpoint
 ) -> None:
-    storage = PolicyStore.open(any_root).storage
+    storage = Storage.open(any_root)
+    callback = PublishingCallback(storage, "run-a", "published")
 
     def kept() -> list[str]:
         return [n for n in storage.folders("runs/run-a/t-0") if n.startswith("best_checkpoint_")]
@@ -97,13 +98,14 @@ def test_the_best_checkpoint_is_kept_and_replaced_by_a_better_one(
     publish(callback, checkpoint, iteration=30, mean_return=60.0)
     assert kept() == ["best_checkpoint_000030"]
     assert exists(storage, "runs/run-a/t-0/best_checkpoint_000030/rllib_checkpoint.json")
+    assert iterations(any_root) == [10, 20, 30]
 
 
 def test_an_unknown_return_is_published_as_unknown_and_is_no_best_one(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint, mean_return=math.nan)
-    store = PolicyStore.open(any_root)
+    store = PolicyStore.open(disk_root)
     assert store.newest().manifest.mean_return is None
     assert store.storage.folders("runs/run-a/t-0") == []
 
@@ -126,7 +128,7 @@ def test_storage_that_refuses_does_not_stop_training(
 @pytest.mark.parametrize("later", ["in the next step", "at the end"])
 def test_what_storage_has_refused_is_published_later(
     callback: PublishingCallback,
-    any_root: str,
+    disk_root: str,
     checkpoint: Checkpoint,
     monkeypatch: pytest.MonkeyPatch,
     later: str,
@@ -141,7 +143,7 @@ def test_what_storage_has_refused_is_published_later(
         publish(callback, checkpoint, iteration=10)
         publish(callback, checkpoint, iteration=20)
         callback.on_step_end(0, [])
-    store = PolicyStore.open(any_root)
+    store = PolicyStore.open(disk_root)
     assert store.listing().policies == []
     if later == "at the end":
         callback.finish()
@@ -155,7 +157,7 @@ def test_what_storage_has_refused_is_published_later(
 
 def test_a_best_checkpoint_that_is_kept_later_publishes_nothing_again(
     callback: PublishingCallback,
-    any_root: str,
+    disk_root: str,
     checkpoint: Checkpoint,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,7 +169,7 @@ def test_a_best_checkpoint_that_is_kept_later_publishes_nothing_again(
     with monkeypatch.context() as away:
         away.setattr(Storage, "copy_folder", refuse)
         publish(callback, checkpoint, name="t-0", iteration=10)
-    store = PolicyStore.open(any_root)
+    store = PolicyStore.open(disk_root)
     (first,) = store.listing().policies
     publish(callback, checkpoint, name="t-1", iteration=20)
     callback.on_step_end(0, [])
@@ -175,12 +177,12 @@ def test_a_best_checkpoint_that_is_kept_later_publishes_nothing_again(
     latest = store.latest_ref()
     assert latest is not None
     assert latest.version.startswith("run-a-000020-")
-    assert PolicyStore.open(any_root).listing().policies[-1] == first
+    assert PolicyStore.open(disk_root).listing().policies[-1] == first
 
 
 def test_a_network_that_has_diverged_is_not_published(
     callback: PublishingCallback,
-    any_root: str,
+    disk_root: str,
     checkpoint: Checkpoint,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -194,18 +196,18 @@ def test_a_network_that_has_diverged_is_not_published(
     monkeypatch.setattr(publishing, "load_actor", diverged)
     publish(callback, checkpoint)
     assert "is not finite" in caplog.text
-    store = PolicyStore.open(any_root)
+    store = PolicyStore.open(disk_root)
     assert store.listing().policies == []
     kept = store.storage.folders("runs/run-a/t-0")
     assert kept == ["best_checkpoint_000010"], "what can be kept is kept"
 
 
 def test_promoting_a_trial_makes_its_newest_policy_the_latest(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint, name="t-0", iteration=10)
     publish(callback, checkpoint, name="t-1", iteration=20)
-    store = PolicyStore.open(any_root)
+    store = PolicyStore.open(disk_root)
     assert store.newest().manifest.trial == "t-1"
     assert callback.promote("t-0") is not None
     assert store.newest().manifest.trial == "t-0"
@@ -213,13 +215,13 @@ def test_promoting_a_trial_makes_its_newest_policy_the_latest(
 
 
 def test_a_resumed_run_knows_its_best_and_newest(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint, iteration=10, mean_return=50.0)
-    resumed = PublishingCallback(Storage.open(any_root), "run-a", "published")
+    resumed = PublishingCallback(Storage.open(disk_root), "run-a", "published")
     resumed.set_state(callback.get_state())
     publish(resumed, checkpoint, iteration=20, mean_return=40.0)
-    folders = PolicyStore.open(any_root).storage.folders("runs/run-a/t-0")
+    folders = PolicyStore.open(disk_root).storage.folders("runs/run-a/t-0")
     assert folders == ["best_checkpoint_000010"]
     assert resumed.promote("t-0") is not None
 
@@ -236,30 +238,30 @@ def stored(checkpoint: Checkpoint, root: str, name: str, iteration: int) -> None
 
 
 def test_what_a_killed_run_did_not_come_to_publish_is_published(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint, iteration=10)
-    stored(checkpoint, any_root, "checkpoint_000000", 10)
+    stored(checkpoint, disk_root, "checkpoint_000000", 10)
     callback.catch_up(["t-0", "never-stored"])
-    assert iterations(any_root) == [10]
-    stored(checkpoint, any_root, "checkpoint_000001", 20)
-    PolicyStore.open(any_root).storage.write(
+    assert iterations(disk_root) == [10]
+    stored(checkpoint, disk_root, "checkpoint_000001", 20)
+    PolicyStore.open(disk_root).storage.write(
         "runs/run-a/t-0/checkpoint_000002/rllib_checkpoint.json", b"half"
     )
     callback.catch_up(["t-0", "never-stored"])
-    assert iterations(any_root) == [10, 20]
+    assert iterations(disk_root) == [10, 20]
     ref = callback.promote("t-0")
     assert ref is not None
     assert ref.version.startswith("run-a-000020-")
 
 
 def test_what_was_published_after_the_state_was_noted_is_promoted(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     publish(callback, checkpoint, iteration=10)
     state = pickle.loads(pickle.dumps(callback.get_state()))
     publish(callback, checkpoint, iteration=20)
-    resumed = PublishingCallback(Storage.open(any_root), "run-a", "published")
+    resumed = PublishingCallback(Storage.open(disk_root), "run-a", "published")
     resumed.set_state(state)
     resumed.catch_up(["t-0"])
     ref = resumed.promote("t-0")
@@ -272,27 +274,27 @@ def iterations(root: str) -> list[int]:
 
 
 def test_all_policies_are_kept_unless_told_otherwise(
-    callback: PublishingCallback, any_root: str, checkpoint: Checkpoint
+    callback: PublishingCallback, disk_root: str, checkpoint: Checkpoint
 ) -> None:
     for iteration in (10, 20, 30):
         publish(callback, checkpoint, iteration=iteration)
-    assert iterations(any_root) == [10, 20, 30]
+    assert iterations(disk_root) == [10, 20, 30]
 
 
 def test_the_newest_policies_and_each_trial_s_own_are_kept(
-    any_root: str, checkpoint: Checkpoint
+    disk_root: str, checkpoint: Checkpoint
 ) -> None:
-    callback = PublishingCallback(Storage.open(any_root), "run-a", "published", keep_policies=1)
+    callback = PublishingCallback(Storage.open(disk_root), "run-a", "published", keep_policies=1)
     publish(callback, checkpoint, name="t-0", iteration=10)
     for iteration in (20, 30):
         publish(callback, checkpoint, name="t-1", iteration=iteration)
-    assert iterations(any_root) == [10, 30]
+    assert iterations(disk_root) == [10, 30]
     assert callback.promote("t-0") is not None
-    assert PolicyStore.open(any_root).newest().manifest.iteration == 10
+    assert PolicyStore.open(disk_root).newest().manifest.iteration == 10
 
 
 def test_policies_that_cannot_be_deleted_do_not_stop_training(
-    any_root: str,
+    disk_root: str,
     checkpoint: Checkpoint,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -300,15 +302,15 @@ def test_policies_that_cannot_be_deleted_do_not_stop_training(
     def refuse(*_: Any) -> None:
         raise OSError("the bucket does not answer")
 
-    callback = PublishingCallback(Storage.open(any_root), "run-a", "published", keep_policies=1)
+    callback = PublishingCallback(Storage.open(disk_root), "run-a", "published", keep_policies=1)
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "delete_file", refuse)
         for iteration in (10, 20):
             publish(callback, checkpoint, iteration=iteration)
     assert "old policies could not be deleted: the bucket does not answer" in caplog.text
-    assert iterations(any_root) == [10, 20]
+    assert iterations(disk_root) == [10, 20]
     publish(callback, checkpoint, iteration=30)
-    assert iterations(any_root) == [30]
+    assert iterations(disk_root) == [30]
 
 
 def test_the_git_revision_is_the_environment_s_or_git_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ from training.trainable import _BRIEFLY_S
 from training.trial_table import TrialTables
 from training.tuning import tune_trials
 
+pytestmark = pytest.mark.long
+
 
 class Told(Callback):  # type: ignore[misc]
     """What an observer is told of checkpoints."""

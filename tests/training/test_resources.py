@@ -32,8 +32,7 @@ def test_the_limit_on_concurrency_is_kept() -> None:
     assert limited.max_concurrent_trials == 1
 
 
-@pytest.mark.parametrize("gpus", [0.5, 1, 2, 3, 4, 8])
-@pytest.mark.parametrize("trials", [1, 2, 3, 6])
+@pytest.mark.parametrize(("gpus", "trials"), [(0.5, 2), (1, 3), (3, 2), (4, 6)])
 def test_every_trial_finds_its_share_on_one_gpu(gpus: float, trials: int) -> None:
     planned = plan(cpus=64, gpus=gpus, trials=trials, num_env_runners=4)
     share = planned.gpus_per_learner
@@ -42,9 +41,8 @@ def test_every_trial_finds_its_share_on_one_gpu(gpus: float, trials: int) -> Non
     assert places >= planned.max_concurrent_trials
 
 
-@pytest.mark.parametrize("cpus", [1, 2, 3, 4, 6, 8, 16, 64])
-@pytest.mark.parametrize("trials", [1, 2, 6])
-@pytest.mark.parametrize("runners", [1, 4, 32])
+@pytest.mark.parametrize("cpus", [1, 2, 4, 6, 64])
+@pytest.mark.parametrize(("trials", "runners"), [(1, 32), (6, 4)])
 def test_what_is_planned_fits_the_cluster(cpus: int, trials: int, runners: int) -> None:
     planned = plan(cpus=cpus, gpus=0, trials=trials, num_env_runners=runners)
     taken = planned.main_cpus + planned.num_env_runners * planned.cpus_per_env_runner
@@ -72,22 +70,6 @@ def test_several_learners_fit_a_cluster_without_gpus(cpus: int) -> None:
     planned = plan(cpus=cpus, gpus=0, trials=2, num_env_runners=32, num_learners=2)
     taken = 3 * planned.main_cpus + planned.num_env_runners * planned.cpus_per_env_runner
     assert planned.gpus_per_learner == 0
-    assert planned.max_concurrent_trials * taken <= cpus + 1e-6
-
-
-@pytest.mark.parametrize("learners", [2, 3, 8])
-@pytest.mark.parametrize("cpus", [1, 2, 4, 5, 6, 8, 10, 64])
-@pytest.mark.parametrize("trials", [1, 6])
-def test_several_learners_fit_or_are_refused(learners: int, cpus: int, trials: int) -> None:
-    try:
-        planned = plan(cpus=cpus, gpus=0, trials=trials, num_env_runners=4, num_learners=learners)
-    except NoResourcesError:
-        assert cpus < (learners + 2 if cpus > 4 else 0.1 * learners + 1)
-        return
-    taken = (learners + 1) * planned.main_cpus
-    taken += planned.num_env_runners * planned.cpus_per_env_runner
-    assert planned.num_env_runners >= 1
-    assert planned.max_concurrent_trials >= 1
     assert planned.max_concurrent_trials * taken <= cpus + 1e-6
 
 

@@ -17,11 +17,16 @@ from training.store import PolicyStore
 Refs = list[PolicyRef]
 
 
-@pytest.fixture
-def published(any_store: PolicyStore, publish_policy: PublishPolicy) -> Refs:
+def publish_five(store: PolicyStore, publish_policy: PublishPolicy) -> Refs:
     """Five policies of a run, oldest first, beside one of another."""
-    publish_policy(any_store, run="run-b")
-    return [publish_policy(any_store, iteration=number) for number in range(1, 6)]
+    publish_policy(store, run="run-b")
+    return [publish_policy(store, iteration=number) for number in range(1, 6)]
+
+
+@pytest.fixture
+def published(store: PolicyStore, publish_policy: PublishPolicy) -> Refs:
+    """They, on the disk."""
+    return publish_five(store, publish_policy)
 
 
 def kept(store: PolicyStore, run: str = "run-a") -> list[int]:
@@ -30,29 +35,28 @@ def kept(store: PolicyStore, run: str = "run-a") -> list[int]:
 
 
 def test_the_newest_are_kept_and_other_runs_are_let_alone(
-    any_store: PolicyStore, published: Refs
+    any_store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
-    prune(any_store, "run-a", keep=2, spare=[])
-    assert (kept(any_store), kept(any_store, "run-b")) == ([4, 5], [1])
+    store, published = any_store, publish_five(any_store, publish_policy)
+    prune(store, "run-a", keep=2, spare=[])
+    assert (kept(store), kept(store, "run-b")) == ([4, 5], [1])
     for ref in published[:3]:
-        assert not exists(any_store.storage, f"{ref.folder}/{WEIGHTS_FILE}")
+        assert not exists(store.storage, f"{ref.folder}/{WEIGHTS_FILE}")
         with pytest.raises(FileNotFoundError):
-            any_store.fetch(ref)
-    assert any_store.newest().manifest.iteration == 5
+            store.fetch(ref)
+    assert store.newest().manifest.iteration == 5
 
 
-def test_fewer_than_are_kept_are_all_kept(any_store: PolicyStore, published: Refs) -> None:
-    prune(any_store, "run-a", keep=6, spare=[])
-    prune(any_store, "absent", keep=1, spare=[])
-    assert kept(any_store) == [1, 2, 3, 4, 5]
+def test_fewer_than_are_kept_are_all_kept(store: PolicyStore, published: Refs) -> None:
+    prune(store, "run-a", keep=6, spare=[])
+    prune(store, "absent", keep=1, spare=[])
+    assert kept(store) == [1, 2, 3, 4, 5]
 
 
-def test_what_is_the_latest_and_what_is_spared_stay(
-    any_store: PolicyStore, published: Refs
-) -> None:
-    any_store.promote(published[0])
-    prune(any_store, "run-a", keep=1, spare=[published[2]])
-    assert kept(any_store) == [1, 3, 5]
+def test_what_is_the_latest_and_what_is_spared_stay(store: PolicyStore, published: Refs) -> None:
+    store.promote(published[0])
+    prune(store, "run-a", keep=1, spare=[published[2]])
+    assert kept(store) == [1, 3, 5]
 
 
 def test_where_the_latest_cannot_be_told_nothing_is_deleted(
@@ -82,25 +86,26 @@ def refuse(*_: object) -> None:
 
 
 def test_a_deletion_that_was_cut_short_is_finished_the_next_time(
-    any_store: PolicyStore, published: Refs, monkeypatch: pytest.MonkeyPatch
+    any_store: PolicyStore, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store, published = any_store, publish_five(any_store, publish_policy)
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "delete_folder", refuse)
         with pytest.raises(OSError, match="does not answer"):
-            prune(any_store, "run-a", keep=2, spare=[])
+            prune(store, "run-a", keep=2, spare=[])
     # The oldest has lost its manifest: it is not there any more, but its weights are.
-    assert kept(any_store) == [2, 3, 4, 5]
-    assert exists(any_store.storage, f"{published[0].folder}/{WEIGHTS_FILE}")
-    prune(any_store, "run-a", keep=2, spare=[])
-    assert kept(any_store) == [4, 5]
-    assert not exists(any_store.storage, f"{published[0].folder}/{WEIGHTS_FILE}")
+    assert kept(store) == [2, 3, 4, 5]
+    assert exists(store.storage, f"{published[0].folder}/{WEIGHTS_FILE}")
+    prune(store, "run-a", keep=2, spare=[])
+    assert kept(store) == [4, 5]
+    assert not exists(store.storage, f"{published[0].folder}/{WEIGHTS_FILE}")
 
 
-def test_what_is_being_published_is_no_rubbish(any_store: PolicyStore, published: Refs) -> None:
+def test_what_is_being_published_is_no_rubbish(store: PolicyStore, published: Refs) -> None:
     newer = PolicyRef(run="run-a", version="run-a-000006-00000000")
-    any_store.storage.write(f"{newer.folder}/{WEIGHTS_FILE}", b"weights")
-    prune(any_store, "run-a", keep=1, spare=[])
-    assert exists(any_store.storage, f"{newer.folder}/{WEIGHTS_FILE}")
+    store.storage.write(f"{newer.folder}/{WEIGHTS_FILE}", b"weights")
+    prune(store, "run-a", keep=1, spare=[])
+    assert exists(store.storage, f"{newer.folder}/{WEIGHTS_FILE}")
 
 
 def after(reads: str, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +124,7 @@ def after(reads: str, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("file", [MANIFEST_FILE, "latest.json"])
 def test_a_reader_whose_policy_is_deleted_under_way_gets_the_next(
-    any_store: PolicyStore,
+    store: PolicyStore,
     published: Refs,
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,12 +132,12 @@ def test_a_reader_whose_policy_is_deleted_under_way_gets_the_next(
     file: str,
 ) -> None:
     def publish_and_prune() -> None:
-        publish_policy(any_store, iteration=6)
-        prune(any_store, "run-a", keep=1, spare=[])
+        publish_policy(store, iteration=6)
+        prune(store, "run-a", keep=1, spare=[])
 
     path = file if file == "latest.json" else f"{published[-1].folder}/{file}"
     after(path, publish_and_prune, monkeypatch)
-    assert any_store.newest().manifest.iteration == 6
+    assert store.newest().manifest.iteration == 6
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
@@ -153,8 +158,8 @@ def test_a_reader_that_lists_slowly_looks_again(
 
 
 def test_a_reader_that_has_its_policy_is_done_with_storage(
-    any_store: PolicyStore, published: Refs, publish_policy: PublishPolicy
+    store: PolicyStore, published: Refs, publish_policy: PublishPolicy
 ) -> None:
-    fetched = any_store.fetch(published[0])
-    prune(any_store, "run-a", keep=1, spare=[])
+    fetched = store.fetch(published[0])
+    prune(store, "run-a", keep=1, spare=[])
     assert fetched.manifest.iteration == 1

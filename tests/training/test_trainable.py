@@ -28,7 +28,7 @@ from training.trainable import _LEARNER, DrivingPPO, _require_arrived
 from training.whole_checkpoint import BrokenCheckpointError, verify
 from training.whole_files import whole_files
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
-from tests.training.test_progress_report import result
+from tests.training.results import result
+from training import growing_file
 from training.progress import read_progress
 from training.recipe import Recipe
 from training.storage import Storage
 from training.trial_table import TrialTable, TrialTables, checkpoint_follows
 
 FILE = "runs/run-a/t-0/progress.csv"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long is waited does not depend on how busy the machine is."""
+    monkeypatch.setattr(growing_file, "_WRITE_S", 300.0)
+    monkeypatch.setattr(growing_file, "_AGAIN_S", 300.0)
 
 
 def rows(content: bytes) -> list[dict[str, str]]:
@@ -71,37 +79,37 @@ def record(tables: TrialTables, iteration: int, **fields: Any) -> None:
 
 
 @pytest.fixture
-def tables(any_root: str, tiny_recipe: Recipe) -> TrialTables:
-    return TrialTables(Storage.open(any_root), "run-a", tiny_recipe, resume=False)
+def tables(disk_root: str, tiny_recipe: Recipe) -> TrialTables:
+    return TrialTables(Storage.open(disk_root), "run-a", tiny_recipe, resume=False)
 
 
-def test_every_plain_value_of_a_result_has_a_column(tables: TrialTables, any_root: str) -> None:
+def test_every_plain_value_of_a_result_has_a_column(tables: TrialTables, disk_root: str) -> None:
     record(tables, 1)
-    (row,) = rows(Storage.open(any_root).read(FILE))
+    (row,) = rows(Storage.open(disk_root).read(FILE))
     assert row["learners/kl"] == "0.5"
     assert "config" not in row
-    (read,) = read_progress(Storage.open(any_root).read(FILE))
+    (read,) = read_progress(Storage.open(disk_root).read(FILE))
     assert (read.trial, read.iteration, read.return_mean) == ("t-0", 1, 21.0)
 
 
 def test_a_resumed_trial_goes_on_with_its_table(
-    tables: TrialTables, any_root: str, tiny_recipe: Recipe
+    tables: TrialTables, disk_root: str, tiny_recipe: Recipe
 ) -> None:
     for iteration in (1, 2, 3):
         record(tables, iteration)
-    resumed = TrialTables(Storage.open(any_root), "run-a", tiny_recipe, resume=True)
+    resumed = TrialTables(Storage.open(disk_root), "run-a", tiny_recipe, resume=True)
     record(resumed, 2)
-    assert numbers(Storage.open(any_root).read(FILE)) == ["1", "2"]
+    assert numbers(Storage.open(disk_root).read(FILE)) == ["1", "2"]
 
 
-def test_a_table_is_in_storage_before_a_checkpoint_is(any_root: str, tiny_recipe: Recipe) -> None:
+def test_a_table_is_in_storage_before_a_checkpoint_is(disk_root: str, tiny_recipe: Recipe) -> None:
     seldom = Recipe(checkpoint_every=5)
-    tables = TrialTables(Storage.open(any_root), "run-a", seldom, resume=False)
+    tables = TrialTables(Storage.open(disk_root), "run-a", seldom, resume=False)
     for iteration in range(1, 10):
         record(tables, iteration)
-    assert len(numbers(Storage.open(any_root).read(FILE))) >= 5
+    assert len(numbers(Storage.open(disk_root).read(FILE))) >= 5
     tables.on_experiment_end([])
-    assert len(numbers(Storage.open(any_root).read(FILE))) == 9
+    assert len(numbers(Storage.open(disk_root).read(FILE))) == 9
 
 
 @pytest.mark.parametrize(

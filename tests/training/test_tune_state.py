@@ -19,13 +19,17 @@ EXPERIMENT = f"experiment_state-{NEW}.json"
 NAMES = [EXPERIMENT, f"callback-states-{NEW}.pkl", f"basic-variant-state-{NEW}.json"]
 
 
-@pytest.fixture
-def storage(any_root: str) -> Storage:
-    """A run that was started twice."""
-    storage = Storage.open(any_root)
+def started_twice(root: str) -> Storage:
+    storage = Storage.open(root)
     for start in (OLD, NEW):
         write_tune_state(storage, RUN, start)
     return storage
+
+
+@pytest.fixture
+def storage(disk_root: str) -> Storage:
+    """A run that was started twice."""
+    return started_twice(disk_root)
 
 
 def test_a_whole_state_is_left_alone(storage: Storage) -> None:
@@ -33,8 +37,18 @@ def test_a_whole_state_is_left_alone(storage: Storage) -> None:
     assert all(exists(storage, f"{RUN}/{name}") for name in NAMES)
 
 
+def test_a_state_is_put_aside_on_every_kind_of_storage(any_root: str) -> None:
+    storage = started_twice(any_root)
+    storage.write(f"{RUN}/{EXPERIMENT}", b"{")
+    leave_newest_whole(storage, RUN)
+    assert not has_state(storage, "runs/other")
+    assert not exists(storage, f"{RUN}/{EXPERIMENT}")
+    assert exists(storage, f"{RUN}/damaged-{EXPERIMENT}")
+    assert exists(storage, f"{RUN}/experiment_state-{OLD}.json")
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("keep", [0, 10, -4])
+@pytest.mark.parametrize("keep", [0, -4])
 def test_a_state_that_was_cut_short_gives_way_to_the_one_before(
     storage: Storage, name: str, keep: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,9 +145,7 @@ def lose(name: str) -> Damage:
 def test_a_state_that_is_json_and_damaged_within_gives_way_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: tuple[str, Damage]
 ) -> None:
-    storage = Storage.open(str(tmp_path))
-    for start in (OLD, NEW):
-        write_tune_state(storage, RUN, start)
+    storage = started_twice(str(tmp_path))
     state = json.loads(storage.read(f"{RUN}/{EXPERIMENT}"))
     damage[1](state)
     storage.write(f"{RUN}/{EXPERIMENT}", json.dumps(state).encode())
@@ -167,8 +179,3 @@ def test_the_newest_three_are_kept(storage: Storage) -> None:
         kept = [exists(storage, f"{RUN}/{name.replace(NEW, start)}") for start in starts]
         assert kept == [False, True, True, True]
         assert not exists(storage, f"{RUN}/{name}")
-
-
-def test_a_run_has_a_state_or_has_none(storage: Storage) -> None:
-    assert has_state(storage, RUN)
-    assert not has_state(storage, "runs/other")

@@ -1,4 +1,4 @@
-"""A real search on a real cluster, with a recipe small enough for a test."""
+"""A search on a real cluster, whose trials learn nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune import Callback
+from ray.tune import Trainable
 from ray.tune.schedulers import ASHAScheduler
 
+from tests.training.results import result
 from training.progress_report import ProgressReport
 from training.recipe import Asha, Choice, LogUniform, Recipe
 from training.resources import plan
@@ -20,73 +21,71 @@ from training.run import Run
 from training.storage import Storage
 from training.tuning import Outcome, TrialsFailedError, _KeepScheduler, tune_trials
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_cluster")]
+
+class Quick(Trainable):  # type: ignore[misc]
+    """A trial that learns nothing, and returns the less the later it was made."""
+
+    together: str
+    """A folder where the first two wait for each other."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._number = int(self.trial_id.rpartition("_")[2])
+
+    def step(self) -> dict[str, Any]:
+        if self.iteration == 0 and self._number < 2:
+            folder = Path(self.together)
+            (folder / str(self._number)).touch()
+            while len(list(folder.iterdir())) < 2:
+                time.sleep(0.01)
+        return result(self.iteration + 1, return_mean=-float(self._number))
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        Path(checkpoint_dir, "state").touch()
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        del checkpoint
+
+    def be_patient(self, seconds: float) -> None:
+        del seconds
 
 
-class Stopwatch(Callback):  # type: ignore[misc]
-    """When each trial started and ended."""
-
-    def __init__(self) -> None:
-        self.started: dict[str, float] = {}
-        self.ended: dict[str, float] = {}
-
-    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        self.started.setdefault(trial.trial_id, time.monotonic())
-
-    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        self.ended[trial.trial_id] = time.monotonic()
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(Storage.open(str(tmp_path)), "search")
-
-
-@pytest.fixture
-def searching_recipe(tiny_recipe: Recipe) -> Recipe:
-    return dataclasses.replace(
-        tiny_recipe,
-        train_batch_size_per_learner=300,  # an episode ends in every iteration
-        minibatch_size=100,
-        max_iters=4,
-        # By the third iteration batches of other sizes have seen other episodes end, so returns
-        # differ; and only one of the best quarter so far goes on.
-        asha=Asha(grace_period=3, reduction_factor=4),
-        search={
-            "lr": LogUniform(1e-5, 1e-3),
-            "train_batch_size_per_learner": Choice((300, 350)),
-        },
-    )
-
-
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_search_runs_side_by_side_and_gives_up_on_some(
-    run: Run, searching_recipe: Recipe
+    tmp_path: Path, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = ProgressReport(run.storage, run.name, searching_recipe, resume=False)
-    stopwatch = Stopwatch()
-    resources = plan(cpus=2, gpus=0, trials=4, num_env_runners=1)
+    """It would not end if trials ran one after the other."""
+    together = tmp_path / "together"
+    together.mkdir()
+    trainable = type("Quick", (Quick,), {"together": str(together)})
+    monkeypatch.setattr("training.tuning.DrivingPPO", trainable)
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        max_iters=4,
+        asha=Asha(grace_period=3, reduction_factor=4),
+        search={"lr": LogUniform(1e-5, 1e-3), "num_epochs": Choice((1, 2))},
+    )
+    run = Run(Storage.open(str(tmp_path / "root")), "search")
+    report = ProgressReport(run.storage, run.name, recipe, resume=False)
     outcome = tune_trials(
         run,
-        searching_recipe,
-        resources,
+        recipe,
+        plan(cpus=2, gpus=0, trials=4, num_env_runners=1),
         trials=4,
         seed=0,
-        callbacks=[report, stopwatch],
+        callbacks=[report],
         resume=False,
     )
-    assert resources.max_concurrent_trials == 2
     assert not outcome.failures
     assert outcome.interrupted_by is None
     tried = outcome.hyperparameters.values()
     assert len({values["lr"] for values in tried}) == 4
-    assert {values["train_batch_size_per_learner"] for values in tried} <= {300, 350}
-    first, second = sorted(stopwatch.started, key=stopwatch.started.__getitem__)[:2]
-    assert stopwatch.started[second] < stopwatch.ended[first], "they ran one after the other"
+    assert {values["num_epochs"] for values in tried} <= {1, 2}
     iterations = dict.fromkeys(outcome.hyperparameters, 0)
     for row in report.rows:
         iterations[row.trial] = max(iterations[row.trial], row.iteration)
-    assert max(iterations.values()) == 4
-    assert min(iterations.values()) == 3, "halving stopped no trial"
+    first, _, third, fourth = sorted(iterations)
+    assert iterations[first] == 4
+    assert iterations[third] == iterations[fourth] == 3, "halving stopped neither"
 
 
 def halving() -> ASHAScheduler:
@@ -116,7 +115,3 @@ def test_trials_that_failed_are_named_with_their_errors() -> None:
     outcome = Outcome(hyperparameters={}, failures={"t-1": "out of memory"}, interrupted_by=None)
     with pytest.raises(TrialsFailedError, match="trial t-1 failed: out of memory"):
         outcome.raise_failures()
-
-
-def test_an_outcome_without_failures_raises_nothing() -> None:
-    Outcome(hyperparameters={}, failures={}, interrupted_by=None).raise_failures()
