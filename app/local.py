@@ -25,8 +25,10 @@ import tyro
 
 from app.ending import end_service
 from app.limits import RENDERER_CPUS, REPLICA_CPUS
+from app.ports import NoPortsError, ReservedPorts
 from app.proxy import METRICS_PORT, SWITCH, NoHAProxyError, haproxy_environment
 from app.settings import PREFIX, Settings, SettingsError, load_settings
+from app.starting import StartError, start_ray, start_serve
 from training.storage import Storage, StorageError
 
 OWN = "local"
@@ -39,6 +41,12 @@ _FRONT = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.front:middlewares")
 _ONE_LOOP = ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
 # If the proxy is killed, it is missed after three of these, not after half a minute.
 _MISSED = ("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
+# Serve kills a proxy that needs more than five seconds to start, as it may on a busy machine.
+_PATIENT = ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "600")
+# Ray's own limit for a node to start is 30 seconds.
+_PATIENT_RAY = ("RAY_raylet_start_wait_time_s", "300")
+# A second service that listens on the same port at the same moment fails, and takes no requests.
+_UNSHARED = ("SERVE_SOCKET_REUSE_PORT_ENABLED", "0")
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,8 @@ def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
     os.environ["CARRACING_STORAGE"] = root
     if cluster == OWN:
         os.environ.update(
-            [_FRONT, _ONE_LOOP, _MISSED], CARRACING_ACT_PENDING=str(settings.act_pending)
+            [_FRONT, _ONE_LOOP, _MISSED, _PATIENT, _PATIENT_RAY, _UNSHARED],
+            CARRACING_ACT_PENDING=str(settings.act_pending),
         )
         return {}
     if settings.api_token is not None:
@@ -133,6 +142,7 @@ def serve_until_told(options: LocalOptions) -> None:
 
     Raises:
         LocalError: The address is taken, or the Ray at RAY_ADDRESS is not there or not to be used.
+        StartError: Ray or Serve does not start.
         SettingsError: The environment holds settings that are refused.
         StorageError: The storage root is no address of one.
     """
@@ -145,7 +155,6 @@ def serve_until_told(options: LocalOptions) -> None:
 
     # Ray takes a second to import: not before the address is known to be free.
     import ray
-    from ray import serve
 
     from app.main import make_app
 
@@ -161,13 +170,16 @@ def serve_until_told(options: LocalOptions) -> None:
     # Before Ray, which would otherwise take SIGTERM for itself.
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    proxy_files = tempfile.TemporaryDirectory(prefix="carracing-", ignore_cleanup_errors=True)
+    ending = contextlib.ExitStack()
+    proxy_files = ending.enter_context(
+        tempfile.TemporaryDirectory(prefix="carracing-", ignore_cleanup_errors=True)
+    )
     try:
         say("starting Ray and the service; this takes some seconds")
         if cluster == OWN:
-            environment |= choose_proxy(Path(proxy_files.name), options, settings.act_pending)
+            environment |= choose_proxy(Path(proxy_files), ending, options, settings.act_pending)
         try:
-            ray.init(
+            start_ray(
                 address=cluster,
                 include_dashboard=False,
                 runtime_env={"env_vars": environment} if environment else None,
@@ -180,16 +192,18 @@ def serve_until_told(options: LocalOptions) -> None:
         replicas = options.replicas or 1
         if cluster == OWN:
             replicas = choose_replicas(options.replicas, ray.cluster_resources()["CPU"])
-        serve.start(
-            http_options={"host": options.host, "port": options.port},
-            logging_config={
-                "encoding": settings.log_encoding,
-                # With HAProxy it warns that a second machine could not be reached on this address.
-                "log_level": "ERROR" if SWITCH in environment else "WARNING",
-            },
-        )
-        serve.run(
+        start_serve(
             make_app(replicas),
+            (options.host, options.port) if cluster == OWN else None,
+            {
+                "http_options": {"host": options.host, "port": options.port},
+                "logging_config": {
+                    "encoding": settings.log_encoding,
+                    # With HAProxy it warns that a second machine could not be reached on this
+                    # address.
+                    "log_level": "ERROR" if SWITCH in environment else "WARNING",
+                },
+            },
             name=_APPLICATION,
             route_prefix="/",
             logging_config={
@@ -219,26 +233,32 @@ def serve_until_told(options: LocalOptions) -> None:
         unheard = io.StringIO()
         with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
             if ray.is_initialized():
-                haproxy = Path(proxy_files.name) if SWITCH in environment else None
+                haproxy = Path(proxy_files) if SWITCH in environment else None
                 end_service(_APPLICATION, own=cluster == OWN, haproxy=haproxy)
             ray.shutdown()
-        proxy_files.cleanup()
+        ending.close()
     say("stopped")
 
 
-def choose_proxy(folder: Path, options: LocalOptions, queries: int) -> dict[str, str]:
+def choose_proxy(
+    folder: Path, ending: contextlib.ExitStack, options: LocalOptions, queries: int
+) -> dict[str, str]:
     """The variables that put HAProxy before the replicas; none where it cannot be or shall not.
 
     Args:
         folder: An empty folder for its files.
+        ending: Releases its ports, when it has ended.
         options: Where the service listens.
         queries: Queries that one replica holds at once.
     """
     if SWITCH in os.environ:
         return {}
     try:
-        return haproxy_environment(folder, options.host, queries, options.haproxy_metrics_port)
-    except NoHAProxyError as error:
+        ports = ending.enter_context(ReservedPorts())
+        return haproxy_environment(
+            folder, ports, options.host, queries, options.haproxy_metrics_port
+        )
+    except (NoHAProxyError, NoPortsError) as error:
         say(f"HAProxy cannot stand before the replicas, Serve's own slower proxy does: {error}")
         return {}
 
@@ -252,7 +272,7 @@ def main() -> int:
     """The command line; the exit status."""
     try:
         serve_until_told(tyro.cli(LocalOptions, prog="python -m app.local"))
-    except (LocalError, SettingsError, StorageError) as error:
+    except (LocalError, SettingsError, StartError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

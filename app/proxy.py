@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import resource
 import shlex
-import socket
 import subprocess
 import sys
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from app import haproxy
+from app.ports import ReservedPorts
 from app.proxy_rules import HEAD_BYTES, make_rules
 
 SWITCH: Final = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -37,15 +37,16 @@ class NoHAProxyError(Exception):
 
 
 def haproxy_environment(
-    folder: Path, host: str, queries: int, metrics_port: int | None = None
+    folder: Path, ports: ReservedPorts, host: str, queries: int, metrics_port: int | None = None
 ) -> dict[str, str]:
     """The variables that put HAProxy before the replicas of a Ray that is started with them.
 
     Args:
         folder: An empty folder for its files, with a short path, as sockets are among them.
+        ports: Ports that no other service uses.
         host: The address that the service listens on, and HAProxy's own metrics.
         queries: Queries that one replica holds at once (CARRACING_ACT_PENDING).
-        metrics_port: Where it shows its own metrics; else a free port.
+        metrics_port: Where it shows its own metrics; else one of ``ports``.
 
     Raises:
         NoHAProxyError: It cannot run here.
@@ -72,16 +73,20 @@ def haproxy_environment(
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_MAXCONN": str(most_connections()),
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(HEAD_BYTES),
-        METRICS_PORT: str(metrics_port or _free_port()),
+        METRICS_PORT: str(metrics_port or ports.metrics),
         # Serve would read a line of HAProxy's log for each request, in Python, to count it.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # Serve's own proxy still waits behind HAProxy, for times without a replica. It would share
-        # its usual port with another service's.
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        # Serve's own proxy runs behind HAProxy, for times without a replica.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas.start),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas.stop),
+        # By default a dead replica's port is unused for longer than the hard stop below, a day, so
+        # that an old HAProxy does not route to another service. Here only this service uses it.
+        "RAY_SERVE_PORT_QUARANTINE_S": "60",
         # A drive on one that has been replaced goes on meanwhile.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(24 * 3600),
-        # A busy machine may take longer than Serve's five seconds, and Serve gives up at the third.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
+        # A busy machine may need longer than Serve's 30 seconds to start or reload it.
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "300",
         # What a replica took with it when it died goes to another: nothing that the service does is
         # done twice by that. Once only, or a request that kills replicas would kill them all.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
@@ -111,7 +116,7 @@ def _try_out(launcher: Path, configuration: Path) -> None:
     """
     command = [str(launcher), "-v", "-f", str(configuration)]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=30)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True, timeout=120)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         raise NoHAProxyError(f"it does not run: {error}") from error
 
@@ -125,10 +130,3 @@ def most_connections() -> int:
     if most < _FEWEST_CONNECTIONS:
         raise NoHAProxyError(f"a process may open {files} files, too few (ulimit -Hn)")
     return most
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

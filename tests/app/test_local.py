@@ -4,6 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from app.local import (
     main,
     pass_on,
 )
-from app.proxy import SWITCH, NoHAProxyError
+from app.proxy import SWITCH
 from app.settings import load_settings
 
 
@@ -114,30 +115,23 @@ def test_unsafe_settings_are_refused_in_words(
     assert words in capsys.readouterr().err
 
 
-def test_haproxy_stands_before_the_replicas_where_it_can(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_where_haproxy_cannot_run_the_service_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    def cannot(*_of: object) -> dict[str, str]:
-        raise NoHAProxyError("there is no such binary")
-
     monkeypatch.delenv(SWITCH, raising=False)
-    monkeypatch.setattr("app.local.haproxy_environment", lambda *of: {"OF": repr(of)})
-    options = LocalOptions(host="localhost", haproxy_metrics_port=9101)
-    told = repr((tmp_path, "localhost", 64, 9101))
-    assert choose_proxy(tmp_path, options, 64) == {"OF": told}
-    assert capsys.readouterr().out == ""
-
-    monkeypatch.setattr("app.local.haproxy_environment", cannot)
-    assert choose_proxy(tmp_path, options, 64) == {}
-    assert "there is no such binary" in capsys.readouterr().out
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/nowhere/haproxy")
+    with ExitStack() as ending:
+        assert choose_proxy(folder, ending, LocalOptions(), 64) == {}
+    assert "/nowhere/haproxy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_who_has_chosen_a_proxy_keeps_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
+    monkeypatch: pytest.MonkeyPatch, folder: Path, value: str
 ) -> None:
     monkeypatch.setenv(SWITCH, value)
-    assert choose_proxy(tmp_path, LocalOptions(), 64) == {}
+    with ExitStack() as ending:
+        assert choose_proxy(folder, ending, LocalOptions(), 64) == {}
 
 
 @pytest.mark.parametrize("replicas", [-1, 0, 4])
