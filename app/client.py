@@ -63,7 +63,7 @@ class Client:
     """Asks one service. Safe to share between threads, and a context manager.
 
     A 503 or 429, a lost connection, and a 500 or 502 of what stands before the service are followed
-    by another attempt, not before ``Retry-After`` and ever later, twelve in all at most and as long
+    by another attempt, not before ``Retry-After`` and ever later, 26 in all at most and as long
     as ``timeout_s`` allows. Nothing that it asks for changes anything there, so nothing can be done
     twice.
 

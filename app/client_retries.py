@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from random import uniform
 from typing import Final
 
-ATTEMPTS: Final = 12
-"""Of one request. Their pauses are half a minute in all: by then whatever has died is replaced."""
+ATTEMPTS: Final = 26
+"""Of one request. Their pauses are a minute and a half in all: a busy machine may need that long to
+replace a process that has died."""
 PAUSE_S: Final = 1.0
 """Before another attempt where the service refuses and does not say how long."""
 

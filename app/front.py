@@ -11,6 +11,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
+from ray import serve
+from ray.serve.exceptions import RayServeException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -21,11 +23,13 @@ from app.headers import EVERYWHERE, PLAIN_ID, REQUEST_ID
 from app.limits import HEALTH, QUERY, RETRY_S, other_requests
 from app.metrics import TURNED_AWAY, Meters, RaySink
 from app.problems import Kind, problem_response
+from app.proxy import SWITCH
 from app.sockets import TRY_AGAIN, GuardedSocket, refuse_socket
 
 _PLAIN_ID = re.compile(PLAIN_ID)
 _SERVES_OWN: Final = ("/-/healthz", "/-/routes")
 _CALLER_LEFT: Final = 499
+_NO_REPLICA: Final = "no replica is ready"
 # With these a caller could steer Serve: keep it at work after having left, for instance. It takes
 # an underscore for a hyphen in some of them, and cannot read them all in any coding.
 _TIMEOUT: Final = "x-request-timeout-seconds"
@@ -185,12 +189,46 @@ def ignore_upgrade_offers() -> None:
     HTTP_PROTOCOLS["auto"] = HTTP_PROTOCOLS["h11"]
 
 
+class NoReplica:
+    """Answers 503 to everything, in Serve's own proxy behind HAProxy.
+
+    HAProxy uses that proxy only when no replica is up. It would hold each request until one is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Answer in place of an application: Serve's proxy."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, unless Serve itself sends it."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in _SERVES_OWN:
+            await self._app(scope, receive, send)
+            return
+        _clean(scope)
+        if scope["type"] == "websocket":
+            await refuse_socket(receive, send, TRY_AGAIN, _NO_REPLICA)
+            return
+        problem = _problem(scope, 503, _NO_REPLICA, retry_after=str(RETRY_S))
+        await problem(scope, receive, send)
+
+
 def middlewares() -> list[Middleware]:
     """What Serve is to run before itself."""
-    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+    if os.environ.get(SWITCH) != "1":
         ignore_upgrade_offers()
+    elif not _is_replica():
+        return [Middleware(NoReplica)]
     # Settings would bring the simulator along: app/local.py leaves the one that is needed here.
     queries = int(os.environ["CARRACING_ACT_PENDING"])
     meters = Meters(RaySink([TURNED_AWAY]))
     others = other_requests(queries)
     return [Middleware(Front, meters=meters, queries=queries, others=others)]
+
+
+def _is_replica() -> bool:
+    """Whether this process is a replica, and not Serve's proxy."""
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return False
+    return True

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from app.front import Front, middlewares
 from app.limits import HEALTH, PROBES, REPLICA_REQUESTS
 from app.metrics import TURNED_AWAY, Meters
+from app.proxy import SWITCH
 from app.sockets import TRY_AGAIN
 from tests.app.conftest import FakeSink, eventually, is_problem, knock
 
@@ -182,12 +183,32 @@ async def test_a_websocket_without_a_replica_is_closed(front: Front, proxy: Prox
 
 
 def test_serve_is_told_how_many_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setenv("CARRACING_ACT_PENDING", "24")
     monkeypatch.setattr("app.front.RaySink", lambda _: FakeSink())
     monkeypatch.setattr("app.front.HTTP_PROTOCOLS", {"auto": "", "h11": ""})
     (middleware,) = middlewares()
     room = {name: middleware.kwargs[name] for name in ("queries", "others")}
     assert room == {"queries": 24, "others": REPLICA_REQUESTS - PROBES - 24}
+
+
+async def test_behind_haproxy_serves_own_proxy_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch, proxy: Proxy
+) -> None:
+    monkeypatch.setenv(SWITCH, "1")
+    ((cls, _, kwargs),) = middlewares()
+    front = cls(proxy, **kwargs)
+    transport = httpx.ASGITransport(front)
+    async with httpx.AsyncClient(transport=transport, base_url="http://car.test") as client:
+        for path in ("/act", f"{HEALTH}live"):
+            answer = await client.get(path, headers={"X-Request-ID": "a"})
+            is_problem(answer, 503)
+            assert answer.headers["X-Request-ID"] == "a"
+        accepted, closed = await knock(front)
+        assert (accepted["type"], closed["code"]) == ("websocket.accept", TRY_AGAIN)
+        assert proxy.scopes == []
+        # HAProxy's own check.
+        assert (await client.get("/-/healthz")).status_code == 200
 
 
 @pytest.mark.parametrize("status", [404, 429, 503])
