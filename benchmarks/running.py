@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.peers import SERVERS, peers_python
 
 _ROOT: Final = Path(__file__).parent.parent
-_UP_S: Final = 180.0
-_DOWN_S: Final = 60.0
+_UP_S: Final = 600.0
+_DOWN_S: Final = 180.0
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
@@ -33,6 +33,10 @@ _OTHERS: Final = ("CARRACING_", "ANYSCALE_", "RAY_ADDRESS")
 NPY: Final = "application/x-npy"
 SMALL_CACHE: Final = {"CARRACING_FILM_CACHE_BYTES": f"{16 << 20}"}
 """For a service whose memory is watched: soon full, so that what grows later is not the films."""
+
+
+_HELD: Final[list[socket.socket]] = []
+"""Sockets of ``free_port`` that never listen."""
 
 
 class ServerError(Exception):
@@ -77,10 +81,17 @@ class Running:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that is given to nobody else while this process runs."""
+    held = socket.socket()
+    # Servers set this as well, and may then listen beside a socket that only holds the port.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    if sys.platform == "linux":
+        _HELD.append(held)
+    else:
+        held.close()
+    return port
 
 
 def inherited() -> dict[str, str]:

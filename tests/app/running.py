@@ -8,8 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from websockets.sync.client import ClientConnection, connect
 from benchmarks.running import free_port
 from tests.app.conftest import NPY, npy, pictures
 from tests.conftest import build_actor, build_manifest
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.layout import PolicyRef
 from training.policy import weights_to_bytes
 from training.store import PolicyStore
 
 BODY = pictures(84, 84, 4)
 ROOT = Path(__file__).resolve().parents[2]
-_START_S = 300
 
 
 @dataclass
@@ -49,17 +48,17 @@ class Running:
             for name in self.client.headers
             if name == "authorization"
         }
-        return connect(str(url), proxy=None, open_timeout=60, additional_headers=shown)
+        return connect(str(url), proxy=None, open_timeout=PATIENCE_S, additional_headers=shown)
 
     def wait_for(self, ref: PolicyRef) -> None:
         """Query until this policy decides; every query has to succeed."""
-        deadline = time.monotonic() + 15
-        while True:
+
+        def decides() -> bool:
             response = self.act()
             assert response.status_code == 200, response.text
-            if response.json()["policy"] == ref.version:
-                return
-            assert time.monotonic() < deadline
+            return bool(response.json()["policy"] == ref.version)
+
+        wait_until(decides)
 
 
 def publish(store: PolicyStore, *, iteration: int = 1, run: str = "run-a") -> PolicyRef:
@@ -71,13 +70,13 @@ def close_of(socket: ClientConnection) -> tuple[int | None, str | None]:
     """The code and the reason with which the service closes a drive."""
     with contextlib.suppress(ConnectionClosed):
         while True:
-            socket.recv(timeout=60)
+            socket.recv(timeout=PATIENCE_S)
     return socket.close_code, socket.close_reason
 
 
-def processes_of(marker: str) -> list[str]:
-    """Command lines of the live processes whose environment holds a text."""
-    found = []
+def processes_of(marker: str) -> dict[int, str]:
+    """Live processes whose environment holds a text: their command lines by id."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes()
@@ -85,7 +84,7 @@ def processes_of(marker: str) -> list[str]:
         except OSError:
             continue
         if marker.encode() in environment and command:
-            found.append(command)
+            found[int(folder.name)] = command
     return found
 
 
@@ -119,8 +118,6 @@ def run_service(
     environment |= {
         "CARRACING_STORAGE": str(root),
         "CARRACING_POLL_INTERVAL_S": "0.5",
-        # Ray's own patience is too short for a busy machine.
-        "RAY_raylet_start_wait_time_s": str(_START_S),
     }
     environment |= variables
     with log.open("w") as output:
@@ -134,29 +131,36 @@ def run_service(
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
-    with httpx.Client(
-        base_url=httpx.URL(scheme="http", host=host, port=port), timeout=60
-    ) as client:
+    # The service may close an idle connection at the moment when it is used again.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    address = httpx.URL(scheme="http", host=host, port=port)
+    with httpx.Client(base_url=address, timeout=PATIENCE_S, limits=limits) as client:
         try:
-            deadline = time.monotonic() + _START_S
-            while "listening on" not in log.read_text():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
+            wait_until(lambda: "listening on" in log.read_text() or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
             yield Running(process, client, PolicyStore.open(str(root)), log)
-        finally:
             process.send_signal(signal.SIGTERM)
-            status = process.wait(60)
+            status = process.wait(PATIENCE_S)
+        finally:
+            if process.poll() is None:
+                # It would take the cores of every test that follows.
+                kill(processes_of(str(root)))
+                process.wait()
     assert status == 0, log.read_text()
     lines = log.read_text().splitlines()
     # Serve may have something to say in between.
     assert "stopping" in lines, lines
     assert lines[-1] == "stopped", lines
-    # Serve's proxy itself may report a client that left in the middle of an answer.
-    ours = [line for line in log.read_text().splitlines() if "(ProxyActor" not in line]
+    # Serve itself may report a client that left in the middle of an answer, or a killed replica.
+    serve = ("(ProxyActor", "(ServeController")
+    ours = [line for line in lines if not any(actor in line for actor in serve)]
     assert "Traceback" not in "\n".join(ours)
-    deadline = time.monotonic() + 10
-    while left := processes_of(str(root)):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    wait_until(lambda: not processes_of(str(root)))
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

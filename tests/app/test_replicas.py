@@ -1,29 +1,44 @@
-"""Processes of a service with two replicas are killed: who asks again is answered."""
+"""Processes of a service with two replicas are killed, and its proxy starts slowly."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.client import Client
 from benchmarks.processes import usage
-from tests.app.running import BODY, Running, run_service
+from tests.app.conftest import is_problem
+from tests.app.running import BODY, Running, kill, publish, run_service
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux has them"),
 ]
+REPLICA = ":PolicyServer"
+CONTROLLER = ":ServeController"
+SLOW = """\
+#!/bin/sh
+# Takes longer to start, the first time, than Serve waits for a proxy by default.
+[ "$1" = -v ] || [ -e {marker} ] || {{ touch {marker}; sleep 16; }}
+exec {binary} "$@"
+"""
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with run_service(tmp_path_factory.mktemp("replicas"), replicas=2) as running:
+def service(tmp_path_factory: pytest.TempPathFactory, haproxy_binary: str) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("replicas")
+    slow = folder / "haproxy"
+    slow.write_text(SLOW.format(marker=folder / "marker", binary=haproxy_binary))
+    slow.chmod(0o700)
+    with run_service(folder, replicas=2, RAY_SERVE_HAPROXY_BINARY_PATH=str(slow)) as running:
         yield running
 
 
@@ -42,25 +57,82 @@ def processes(service: Running, name: str) -> set[int]:
 def act_until(service: Running, client: Client, name: str, number: int, killed: set[int]) -> None:
     """Act, every time as at first, until there are so many others of these processes."""
     decided = client.act(BODY).actions
-    deadline = time.monotonic() + 120
-    while len(now := processes(service, name) - killed) < number:
+
+    def replaced() -> bool:
         np.testing.assert_array_equal(client.act(BODY).actions, decided)
-        assert time.monotonic() < deadline, now
+        return len(processes(service, name) - killed) >= number
+
+    wait_until(replaced)
 
 
-def kill(pids: set[int]) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+def answers_again(service: Running) -> None:
+    """Wait until both replicas answer."""
+    wait_until(lambda: service.act().status_code == 200 and len(processes(service, REPLICA)) == 2)
+
+
+def test_a_proxy_that_starts_slowly_is_waited_for(service: Running) -> None:
+    assert service.act().status_code == 200
+    assert "waiting for the HTTP proxy" in service.log.read_text()
 
 
 def test_a_policy_replica(service: Running, client: Client) -> None:
-    name = ":PolicyServer"
-    before = processes(service, name)
+    before = processes(service, REPLICA)
     assert len(before) == 2
     killed = {min(before)}
     kill(killed)
-    act_until(service, client, name, 2, killed)
-    assert before & processes(service, name)
+    act_until(service, client, REPLICA, 2, killed)
+    assert before & processes(service, REPLICA)
+
+
+def test_without_a_replica_callers_are_told_to_come_back(service: Running) -> None:
+    """They do not wait for one: none is started as long as the controller is stopped."""
+    answers_again(service)
+    controller, replicas = processes(service, CONTROLLER), processes(service, REPLICA)
+    for pid in controller:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        kill(replicas)
+        # HAProxy notices after some of them, and then Serve's own proxy answers.
+        for _ in range(40):
+            for answer in (service.act(), service.client.get("/health/ready")):
+                is_problem(answer, 503)
+                assert int(answer.headers["Retry-After"]) > 0
+    finally:
+        for pid in controller:
+            os.kill(pid, signal.SIGCONT)
+    answers_again(service)
+
+
+def test_two_services_on_one_machine_do_not_answer_for_each_other(
+    service: Running, tmp_path: Path
+) -> None:
+    """Both lose their replicas at the same moment, again and again."""
+    token = "correct-horse-battery"
+    answers_again(service)
+    ours = publish(service.store)
+    service.wait_for(ours)
+    with run_service(tmp_path, CARRACING_API_TOKEN=token) as other:
+        other.client.headers["Authorization"] = f"Bearer {token}"
+        theirs = publish(other.store, iteration=2)
+        other.wait_for(theirs)
+        both = ((service, ours.version), (other, theirs.version))
+        for _ in range(2):
+            killed = processes(service, REPLICA) | processes(other, REPLICA)
+            kill(killed)
+            for running, version in both * 2:
+                wait_until(partial(is_back, running, version, killed))
+
+
+def is_back(service: Running, version: str, killed: set[int]) -> bool:
+    """Query once: whether the service has another replica and its policy decides."""
+    answer = service.act()
+    if answer.status_code != 200:
+        is_problem(answer, 503)
+        return False
+    # A new replica may not have read storage yet.
+    own = answer.json()["source"] == "bundled" or answer.json()["policy"] == version
+    assert own, answer.text
+    return answer.json()["policy"] == version and bool(processes(service, REPLICA) - killed)
 
 
 def test_the_film_replica(service: Running, client: Client) -> None:
@@ -81,8 +153,7 @@ def test_the_proxy(service: Running, client: Client, haproxy_binary: str) -> Non
 
 
 def test_the_controller(service: Running, client: Client) -> None:
-    name = ":ServeController"
-    killed = processes(service, name)
+    killed = processes(service, CONTROLLER)
     assert len(killed) == 1
     kill(killed)
-    act_until(service, client, name, 1, killed)
+    act_until(service, client, CONTROLLER, 1, killed)

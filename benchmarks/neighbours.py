@@ -1,0 +1,156 @@
+"""Two services on one machine lose their replicas at once: does one ever answer for the other?
+
+    python -m benchmarks.neighbours --rounds 20
+
+One of them needs a token. An endless loop per core keeps the machine busy. Exits with 1
+if an answer came from the other service. Linux only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx
+import tyro
+
+from benchmarks.kills import kill
+from benchmarks.processes import usage
+from benchmarks.running import OURS, Running, running
+
+_REPLICA: Final = ":PolicyServer"
+_BUSY: Final = "while :; do :; done"
+_BACK_S: Final = 600.0
+_POLL_S: Final = 0.1
+_UNAUTHORIZED: Final = 401
+
+
+@dataclass(frozen=True)
+class Options:
+    """How often, and how busy the machine is."""
+
+    rounds: int = 20
+    """How often all replicas of both services are killed."""
+    callers: int = 4
+    """Threads that query each service all the time."""
+    loops: int | None = None
+    """Endless loops beside it; else as many as there are cores."""
+
+
+@dataclass
+class Caller:
+    """Queries one service and notes who answers."""
+
+    service: Running
+    token: str | None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Query until told to stop."""
+        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        with httpx.Client(base_url=self.service.url, headers=headers, timeout=60) as client:
+            while not self.stop.is_set():
+                self.outcomes[self._ask(client)] += 1
+
+    def _ask(self, client: httpx.Client) -> str:
+        """Who answered a query."""
+        try:
+            answer = client.get("/policies")
+        except httpx.TransportError as error:
+            return type(error).__name__
+        if answer.is_success:
+            return "own" if answer.json()["storage"] == str(self.service.store) else "other"
+        # Every query has the token of the service that it is sent to.
+        return "other" if answer.status_code == _UNAUTHORIZED else f"{answer.status_code}"
+
+
+def measure(options: Options) -> Counter[str]:
+    """What became of all queries."""
+    token = secrets.token_urlsafe(24)
+    with ExitStack() as ending:
+        ending.enter_context(_busy(os.cpu_count() or 1 if options.loops is None else options.loops))
+        open_one = ending.enter_context(running(OURS))
+        closed = ending.enter_context(running(OURS, {"CARRACING_API_TOKEN": token}))
+        callers = [
+            Caller(service, shown)
+            for service, shown in ((open_one, None), (closed, token))
+            for _ in range(options.callers)
+        ]
+        threads = [threading.Thread(target=caller.run) for caller in callers]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(1, options.rounds + 1):
+                _kill_replicas(open_one, closed)
+                print(f"round {number}: {_sum(callers)}", flush=True)
+        finally:
+            for caller in callers:
+                caller.stop.set()
+            for thread in threads:
+                thread.join()
+        return sum((caller.outcomes for caller in callers), Counter())
+
+
+def _sum(callers: list[Caller]) -> str:
+    counted = sum((Counter(caller.outcomes) for caller in callers), Counter[str]())
+    return ", ".join(f"{times} × {how}" for how, times in counted.most_common())
+
+
+def _kill_replicas(*services: Running) -> None:
+    """Kill all replicas of all services at once, and wait until each has as many new ones."""
+    before = [_replicas(service) for service in services]
+    kill([pid for pids in before for pid in pids])
+    deadline = time.monotonic() + _BACK_S
+    for service, killed in zip(services, before, strict=True):
+        while len(_replicas(service) - killed) < len(killed) or not _answers(service):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{service.url} did not come back within {_BACK_S:g} s")
+            time.sleep(_POLL_S)
+
+
+def _replicas(service: Running) -> set[int]:
+    return {pid for pid, process in usage(service.pid).items() if _REPLICA in process.name}
+
+
+def _answers(service: Running) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{service.url}/health/ready", timeout=60).is_success
+    return False
+
+
+@contextmanager
+def _busy(loops: int) -> Iterator[None]:
+    """Keep so many cores busy."""
+    started = [subprocess.Popen(["/bin/sh", "-c", _BUSY]) for _ in range(loops)]  # noqa: S603
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def main() -> int:
+    """The command line; the exit status."""
+    outcomes = measure(
+        tyro.cli(Options, prog="python -m benchmarks.neighbours", description=__doc__)
+    )
+    strangers = outcomes["other"]
+    print(f"{outcomes.total():,} queries, {strangers} answered by the other service")
+    if outcomes["own"] == 0:
+        print("error: no query was answered at all", file=sys.stderr)
+    return int(strangers > 0 or outcomes["own"] == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
