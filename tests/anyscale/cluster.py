@@ -10,33 +10,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from benchmarks.running import free_port
 from tests.anyscale import t4
+from tests.support.waiting import PATIENCE_S, wait_until
 
 COMMANDS = Path(sys.executable).parent
 # Of who runs the tests: an account, storage, a cluster.
 _NOT_THERE = ("ANYSCALE_", "AWS_", "CARRACING_", "RAY_")
 # A node's agent joins some seconds after its dashboard answers, which may drop requests until then.
 _TOO_EARLY = ("No available agent", "Connection aborted")
+_ATTEMPTS = 5
 _NODE = ("--block", "--disable-usage-stats", "--node-ip-address", "127.0.0.1")
 
 
-def wait_for(
-    address: str, satisfied: Callable[[httpx.Response], bool], timeout_s: float = 180
-) -> None:
+def wait_for(address: str, satisfied: Callable[[httpx.Response], bool]) -> None:
     """Ask until an answer satisfies, or fail with the last one."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     answer = "nothing"
     while time.monotonic() < deadline:
         try:
-            response = httpx.get(address, timeout=10)
+            response = httpx.get(address, timeout=PATIENCE_S)
         except httpx.TransportError as error:
             answer = repr(error)
         else:
@@ -44,7 +46,7 @@ def wait_for(
                 return
             answer = response.text
         time.sleep(0.5)
-    pytest.fail(f"{address} after {timeout_s:g} s: {answer}")
+    pytest.fail(f"{address} after {PATIENCE_S:g} s: {answer}")
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ class Cluster:
         """What the nodes have printed."""
         return "".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
 
-    def run(self, *arguments: str, timeout: float = 120) -> str:
+    def run(self, *arguments: str) -> str:
         """Run a command of Ray's; its output."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             done = subprocess.run(
                 [str(COMMANDS / arguments[0]), *arguments[1:]],
@@ -73,7 +75,7 @@ class Cluster:
                 },
                 capture_output=True,
                 text=True,
-                timeout=timeout,
+                timeout=PATIENCE_S,
                 check=False,
             )
             if time.monotonic() > deadline or not any(text in done.stderr for text in _TOO_EARLY):
@@ -83,6 +85,29 @@ class Cluster:
             f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}{self.said()[-6000:]}"
         )
         return done.stdout
+
+    def run_job(self, *arguments: str) -> str:
+        """Submit a job with ``ray job submit`` and wait for its end; what it printed.
+
+        It fails if the job fails, or prints nothing new for a long time.
+        """
+        name = f"job-{uuid4().hex}"
+        # The command itself would wait without a limit, and a limit on it would leave no logs.
+        self.run("ray", "job", "submit", "--no-wait", "--submission-id", name, *arguments)
+        job = f"{self.dashboard}/api/jobs/{name}"
+        printed, status, deadline = "", "PENDING", time.monotonic() + PATIENCE_S
+        with httpx.Client(timeout=PATIENCE_S) as client:
+            while status in ("PENDING", "RUNNING"):
+                time.sleep(1)
+                status = client.get(job).json()["status"]
+                logs: str = client.get(f"{job}/logs").json()["logs"]
+                if logs != printed:
+                    printed, deadline = logs, time.monotonic() + PATIENCE_S
+                if time.monotonic() > deadline:
+                    client.post(f"{job}/stop")
+                    status = f"silent for {PATIENCE_S:g} s"
+        assert status == "SUCCEEDED", f"{status}: {printed[-6000:]}{self.said()[-6000:]}"
+        return printed
 
 
 @contextmanager
@@ -118,7 +143,10 @@ def start_cluster(
     }
     gcs, dashboard = free_port(), free_port()
     address = f"http://127.0.0.1:{dashboard}"
-    head = ("--head", "--port", f"{gcs}", "--dashboard-port", f"{dashboard}")
+    head = (
+        *("--head", "--port", f"{gcs}", "--dashboard-port", f"{dashboard}"),
+        *("--ray-client-server-port", f"{free_port()}"),
+    )
     worker = ("--address", f"127.0.0.1:{gcs}", "--num-gpus", "1")
     with ExitStack() as nodes:
         nodes.enter_context(_node(folder, environment, *head, "--num-cpus", f"{head_cpus:g}"))
@@ -130,32 +158,53 @@ def start_cluster(
 
 @contextmanager
 def _node(folder: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[None]:
-    """A node that ends with this: its command blocks, so that nothing else has to be told."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as files,
-        (folder / f"{Path(files).name}.log").open("w") as log,
-    ):
-        process = subprocess.Popen(
-            [
-                *(str(COMMANDS / "ray"), "start", *_NODE, *arguments),
-                # A node unpacks the working directory among its own files. The path must be short,
-                # for sockets are among them.
-                *("--temp-dir", files),
-                # Its default is one fixed port, which another node on this machine may have.
-                *("--dashboard-agent-listen-port", str(free_port())),
-            ],
-            cwd=folder,
-            env=dict(environment),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
+    """A node that has joined its cluster, and ends with this."""
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as files:
+        command = [
+            *(str(COMMANDS / "ray"), "start", *_NODE, *arguments),
+            # A node unpacks the working directory among its own files. The path must be short,
+            # for sockets are among them.
+            *("--temp-dir", files),
+            # Its default is one fixed port, which another node on this machine may have.
+            *("--dashboard-agent-listen-port", str(free_port())),
+            # Any free ones. Of the default range two nodes may give their workers the same.
+            *("--min-worker-port", "0", "--max-worker-port", "0"),
+        ]
+        for attempt in range(_ATTEMPTS):
+            log = folder / f"{Path(files).name}-{attempt}.log"
+            with log.open("w") as output:
+                # The command blocks, so that nothing else has to be told to end.
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=dict(environment),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                wait_until(partial(_has_started_or_ended, process, log))
+                if process.poll() is None:
+                    yield
+                    return
+                # On a busy machine: Ray gives a node 30 seconds, which no setting changes.
+                assert "timed out during startup" in log.read_text(), log.read_text()
+            finally:
+                _end(process)
+        pytest.fail(f"{command}: {log.read_text()}")
+
+
+def _has_started_or_ended(process: subprocess.Popen[bytes], log: Path) -> bool:
+    return "Ray runtime started" in log.read_text() or process.poll() is not None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE_S)
+    # Whatever is left of its session.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

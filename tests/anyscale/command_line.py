@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.anyscale.control_plane import TOKEN
+from tests.support.waiting import PATIENCE_S
 
 COMMANDS = Path(sys.executable).parent
 
@@ -35,7 +36,7 @@ class CommandLine:
             },
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"

@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from tests.support.waiting import PATIENCE_S
+
 # They are about one connection, not about what is passed on.
 _OF_A_CONNECTION = ("connection", "content-length", "host", "keep-alive", "transfer-encoding")
 
@@ -30,7 +32,7 @@ class Gateway:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if token not in self.services:
             return PlainTextResponse("no service has this token", 401)
-        async with httpx.AsyncClient(base_url=self.services[token], timeout=300) as client:
+        async with httpx.AsyncClient(base_url=self.services[token], timeout=PATIENCE_S) as client:
             answer = await client.request(
                 request.method,
                 f"{request.url.path}?{request.url.query}",

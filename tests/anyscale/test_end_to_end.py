@@ -22,6 +22,7 @@ from app.client import Client
 from benchmarks.running import free_port
 from tests.anyscale.cluster import Cluster, start_cluster, wait_for
 from tests.anyscale.conftest import BUCKET, REVISION, Anyscale, Job
+from tests.support.waiting import PATIENCE_S
 from training.storage import Storage
 from training.store import PolicyStore
 
@@ -64,10 +65,9 @@ def trained(cluster: Cluster, job: Job) -> str:
     """The submitted entrypoint as a Ray job, with the submitted environment; what it printed."""
     submitted = job.sent["config"]
     entrypoint = f"{submitted['entrypoint']} {SMALLER}"
-    return cluster.run(
-        *("ray", "job", "submit", "--runtime-env-json", json.dumps(submitted["runtime_env"])),
+    return cluster.run_job(
+        *("--runtime-env-json", json.dumps(submitted["runtime_env"])),
         *("--", *entrypoint.split()),
-        timeout=300,
     )
 
 
@@ -113,13 +113,13 @@ def test_the_job_publishes_to_the_bucket(trained: str, anyscale: Anyscale, job: 
 
 
 def test_only_who_has_the_token_gets_to_the_service(served: Served) -> None:
-    assert httpx.get(f"{served.url}/policy").status_code == 401
+    assert httpx.get(f"{served.url}/policy", timeout=PATIENCE_S).status_code == 401
     shown = {"Authorization": f"Bearer {served.token}"}
-    assert httpx.get(f"{served.url}/policy", headers=shown, timeout=60).status_code == 200
+    assert httpx.get(f"{served.url}/policy", headers=shown, timeout=PATIENCE_S).status_code == 200
 
 
 def test_the_service_acts_with_the_policy_that_the_job_published(served: Served, job: Job) -> None:
-    with Client(served.url, served.token) as client:
+    with Client(served.url, served.token, timeout_s=PATIENCE_S) as client:
         decision = client.act(np.zeros((2, 84, 84, 4), np.uint8))
     assert decision.policy.startswith(f"{job.id}-000003-")
     assert decision.source == "storage"
@@ -129,7 +129,7 @@ def test_the_service_acts_with_the_policy_that_the_job_published(served: Served,
 
 
 def test_the_service_films_it(served: Served) -> None:
-    with Client(served.url, served.token) as client:
+    with Client(served.url, served.token, timeout_s=PATIENCE_S) as client:
         film = client.gif(7, max_steps=200)
     frames = iio.imread(film, extension=".gif", index=None)
     assert len(np.unique(frames.reshape(len(frames), -1), axis=0)) > 20
@@ -137,9 +137,9 @@ def test_the_service_films_it(served: Served) -> None:
 
 def test_the_service_draws_the_job_s_curve(served: Served) -> None:
     shown = {"Authorization": f"Bearer {served.token}"}
-    data = httpx.get(f"{served.url}/curve.json", headers=shown, timeout=60).json()
+    data = httpx.get(f"{served.url}/curve.json", headers=shown, timeout=PATIENCE_S).json()
     assert data["iteration"] == [1, 2, 3]
     assert data["finetune_at"] == 2
-    picture = httpx.get(f"{served.url}/curve.png", headers=shown, timeout=60)
+    picture = httpx.get(f"{served.url}/curve.png", headers=shown, timeout=PATIENCE_S)
     assert picture.headers["content-type"] == "image/png"
     assert iio.imread(picture.content, extension=".png").shape[1] > 400
