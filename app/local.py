@@ -45,8 +45,6 @@ _MISSED = ("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
 _PATIENT = ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "600")
 # Ray's own limit for a node to start is 30 seconds.
 _PATIENT_RAY = ("RAY_raylet_start_wait_time_s", "300")
-# A second service that listens on the same port at the same moment fails, and takes no requests.
-_UNSHARED = ("SERVE_SOCKET_REUSE_PORT_ENABLED", "0")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def pass_on(settings: Settings, root: str, cluster: str) -> dict[str, str]:
     os.environ["CARRACING_STORAGE"] = root
     if cluster == OWN:
         os.environ.update(
-            [_FRONT, _ONE_LOOP, _MISSED, _PATIENT, _PATIENT_RAY, _UNSHARED],
+            [_FRONT, _ONE_LOOP, _MISSED, _PATIENT, _PATIENT_RAY],
             CARRACING_ACT_PENDING=str(settings.act_pending),
         )
         return {}

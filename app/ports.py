@@ -33,7 +33,7 @@ class ReservedPorts:
         """Reserve a block; raises NoPortsError."""
         # In random order: a service that was killed may leave processes for a few seconds.
         for first in random.sample(range(_FIRST, _END, _SIZE), (_END - _FIRST) // _SIZE):
-            lock = _bind(first, share=False)
+            lock = _bind(first)
             if lock is None:
                 continue
             if all(map(_is_free, range(first + 1, first + _SIZE))):
@@ -60,11 +60,12 @@ class ReservedPorts:
         self._lock.close()
 
 
-def _bind(port: int, *, share: bool) -> socket.socket | None:
-    """A socket that is bound to a port; None if another one is."""
+def _bind(port: int) -> socket.socket | None:
+    """A socket that is bound to a port; None if the port is in use.
+
+    Connections of a server that has ended keep its port for a minute: replicas bind as strictly.
+    """
     bound = socket.socket()
-    # As servers do: connections of a server that has ended do not keep its port.
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, share)
     try:
         bound.bind(("127.0.0.1", port))
     except OSError:
@@ -74,7 +75,7 @@ def _bind(port: int, *, share: bool) -> socket.socket | None:
 
 
 def _is_free(port: int) -> bool:
-    probe = _bind(port, share=True)
+    probe = _bind(port)
     if probe is None:
         return False
     probe.close()

@@ -81,8 +81,9 @@ def haproxy_environment(
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas.start),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas.stop),
         # By default a dead replica's port is unused for longer than the hard stop below, a day, so
-        # that an old HAProxy does not route to another service. Here only this service uses it.
-        "RAY_SERVE_PORT_QUARANTINE_S": "60",
+        # that an old HAProxy does not route to another service. Here only this service uses it, and
+        # it is free when the connections to the dead replica have timed out, after a minute.
+        "RAY_SERVE_PORT_QUARANTINE_S": "120",
         # A drive on one that has been replaced goes on meanwhile.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(24 * 3600),
         # A busy machine may need longer than Serve's 30 seconds to start or reload it.

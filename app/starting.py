@@ -19,8 +19,8 @@ _ANSWER_S: Final = 600.0
 _THIS_MACHINE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Where a server is found that listens on every address."""
 _RAY_ATTEMPTS: Final = 5
-_TOO_SLOW: Final = "timed out during startup"
-"""In Ray's error if a node takes more than 30 seconds to start, which no setting changes."""
+_TOO_SLOW: Final = ("timed out during startup", "Failed to start GCS")
+"""In Ray's errors if a node takes more than 30 seconds to start, which no setting changes."""
 
 
 class StartError(Exception):
@@ -45,7 +45,8 @@ def start_ray(**options: Any) -> None:
             # Ray raises a plain Exception.
             except Exception as error:
                 ray.shutdown()
-                if _TOO_SLOW not in str(error) or attempt == _RAY_ATTEMPTS:
+                slow = any(words in str(error) for words in _TOO_SLOW)
+                if not slow or attempt == _RAY_ATTEMPTS:
                     raise StartError(f"Ray did not start: {_one_line(error)}") from error
             else:
                 return
