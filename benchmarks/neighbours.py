@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +28,7 @@ from benchmarks.processes import usage
 from benchmarks.running import OURS, Running, running
 
 _REPLICA: Final = ":PolicyServer"
+_STARTED: Final = "listening on"
 _BUSY: Final = "while :; do :; done"
 _BACK_S: Final = 600.0
 _POLL_S: Final = 0.1
@@ -81,6 +82,8 @@ def measure(options: Options) -> Counter[str]:
         ending.enter_context(_busy(os.cpu_count() or 1 if options.loops is None else options.loops))
         open_one = ending.enter_context(running(OURS))
         closed = ending.enter_context(running(OURS, {"CARRACING_API_TOKEN": token}))
+        # The first replica answers before the service has started: it would end if that one died.
+        _wait(lambda: all(_STARTED in service.log.read_text() for service in (open_one, closed)))
         callers = [
             Caller(service, shown)
             for service, shown in ((open_one, None), (closed, token))
@@ -108,24 +111,29 @@ def _sum(callers: list[Caller]) -> str:
 
 def _kill_replicas(*services: Running) -> None:
     """Kill all replicas of all services at once, and wait until each has as many new ones."""
-    before = [_replicas(service) for service in services]
-    kill([pid for pids in before for pid in pids])
+    before = {service: _replicas(service) for service in services}
+    kill([pid for pids in before.values() for pid in pids])
+    _wait(lambda: all(_is_back(service, killed) for service, killed in before.items()))
+
+
+def _is_back(service: Running, killed: set[int]) -> bool:
+    if len(_replicas(service) - killed) < len(killed):
+        return False
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{service.url}/health/ready", timeout=60).is_success
+    return False
+
+
+def _wait(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _BACK_S
-    for service, killed in zip(services, before, strict=True):
-        while len(_replicas(service) - killed) < len(killed) or not _answers(service):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{service.url} did not come back within {_BACK_S:g} s")
-            time.sleep(_POLL_S)
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"a service did not start or come back within {_BACK_S:g} s")
+        time.sleep(_POLL_S)
 
 
 def _replicas(service: Running) -> set[int]:
     return {pid for pid, process in usage(service.pid).items() if _REPLICA in process.name}
-
-
-def _answers(service: Running) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{service.url}/health/ready", timeout=60).is_success
-    return False
 
 
 @contextmanager

@@ -73,6 +73,8 @@ class Running:
     port: int
     store: Path
     """The storage root that this project's service reads."""
+    log: Path = Path(os.devnull)
+    """What it prints."""
 
     @property
     def url(self) -> str:
@@ -131,7 +133,7 @@ def running(server: Server, environment: Mapping[str, str] | None = None) -> Ite
             process_group=0,
         )
         try:
-            found = Running(process.pid, port, store)
+            found = Running(process.pid, port, store, Path(log.name))
             if not _acts(found, process):
                 log.seek(0)
                 raise ServerError((log.read().strip() or "it said nothing").splitlines()[-1])
@@ -157,7 +159,8 @@ def _acts(server: Running, process: subprocess.Popen[bytes]) -> bool:
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(httpx.TransportError):
             asked = httpx.post(f"{server.url}/act", content=body, headers={"Content-Type": NPY})
-            if asked.is_success:
+            # One that needs a token refuses this without one, as soon as it acts.
+            if asked.is_success or asked.status_code == httpx.codes.UNAUTHORIZED:
                 return True
         time.sleep(0.2)
     return False
