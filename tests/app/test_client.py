@@ -176,7 +176,7 @@ def test_queries_are_asked_again_too(script: Script, waits: list[float]) -> None
 
 
 def test_it_gives_up_after_some_attempts(script: Script, waits: list[float]) -> None:
-    script.answers = [busy(503, "0") for _ in range(20)]
+    script.answers = [busy(503, "0") for _ in range(ATTEMPTS)]
     with Client(script.url) as client, pytest.raises(ServiceError, match="64 queries") as caught:
         client.policy()
     assert (caught.value.status, caught.value.retry_after_s) == (503, 0)

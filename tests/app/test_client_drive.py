@@ -147,7 +147,7 @@ def test_it_comes_back_when_there_is_no_room(script: Script, waits: list[float])
 
 
 def test_it_gives_up_when_there_never_is_room(script: Script, waits: list[float]) -> None:
-    script.faults = [close_with(1013, "16 drives are open") for _ in range(20)]
+    script.faults = [close_with(1013, "16 drives are open") for _ in range(ATTEMPTS)]
     with Client(script.url) as client, pytest.raises(ServiceError, match="16 drives") as caught:
         client.drive(Counted())
     assert caught.value.status == 1013

@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from ray.serve.config import HTTPOptions
 from app import haproxy
 from app.haproxy import adapt
 from app.proxy_rules import make_rules
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -165,13 +164,6 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except OSError:
         return ""
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_launcher_needs_nothing_of_the_project() -> None:

@@ -24,6 +24,7 @@ from app.origins import FOREIGN_PAGE
 from tests.app.conftest import NPY, is_problem, npy
 from tests.app.running import BODY, Running, memory_of, publish, run_service
 from tests.app.test_render_server import table
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.layout import PolicyRef, progress_file
 
 pytestmark = pytest.mark.long
@@ -75,7 +76,7 @@ def metrics_of(service: Running) -> dict[str, list[tuple[dict[str, str], float]]
     """Name → labels and value, of everything that Prometheus would read."""
     (address,) = re.findall(r"metrics for Prometheus are at (\S+)", service.log.read_text())
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for line in httpx.get(address, timeout=60).text.splitlines():
+    for line in httpx.get(address, timeout=PATIENCE_S).text.splitlines():
         if line.startswith("ray_carracing_"):
             name, labels, value = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line).groups()  # type: ignore[union-attr]
             pairs = dict(re.findall(r'(\w+)="([^"]*)"', labels or ""))
@@ -107,7 +108,7 @@ def test_a_websocket_learns_why_it_is_refused(
         assert socket.response is not None
         assert socket.response.headers["X-Request-ID"] == "socket.1"
         with pytest.raises(ConnectionClosed) as caught:
-            socket.recv(timeout=30)
+            socket.recv(timeout=PATIENCE_S)
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == code
     assert caught.value.rcvd.reason
@@ -127,10 +128,13 @@ def test_a_request_id_goes_through_to_the_log(
     )
     assert response.status_code == 200
     assert response.headers.get_list("X-Request-ID") == ["film-11"]
-    deadline = time.monotonic() + 30
-    while not (found := [x for x in lines_of(logs, "RenderServer") if "track 11" in x["message"]]):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    found: list[dict[str, Any]] = []
+
+    def logged() -> bool:
+        found[:] = [x for x in lines_of(logs, "RenderServer") if "track 11" in x["message"]]
+        return bool(found)
+
+    wait_until(logged)
     (line,) = found
     assert line["request_id"] == "film-11"
     assert line["levelname"] == "INFO"
@@ -157,7 +161,7 @@ def test_prometheus_is_shown_what_happens(service: Running, published: PolicyRef
     service.act()
     wanted = {f"ray_{metric.name}" for metric in METRICS}
     wanted.remove(f"ray_{TURNED_AWAY.name}")
-    deadline = time.monotonic() + 90  # Ray collects every ten seconds
+    deadline = time.monotonic() + PATIENCE_S  # Ray collects every ten seconds
     with service.drive("mode=live&policy=you"):
         while True:
             found = metrics_of(service)
@@ -199,7 +203,9 @@ def test_prometheus_is_shown_what_happens(service: Running, published: PolicyRef
 
 
 @pytest.mark.anyio
-async def test_overload_is_refused_and_not_suffered(service: Running, published: PolicyRef) -> None:
+async def test_overload_is_refused_and_not_suffered(
+    service: Running, published: PolicyRef, haproxy_binary: str
+) -> None:
     """Some ten times as many callers as there is room for, all at once, and probes beside them."""
     url = str(service.client.base_url)
     ended = asyncio.Event()
@@ -215,7 +221,7 @@ async def test_overload_is_refused_and_not_suffered(service: Running, published:
 
     async def probe() -> Counter[int]:
         statuses: Counter[int] = Counter()
-        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
             while not ended.is_set():
                 for path in ("/health/live", "/health/ready"):
                     statuses[(await client.get(path)).status_code] += 1
@@ -225,7 +231,7 @@ async def test_overload_is_refused_and_not_suffered(service: Running, published:
     probing = asyncio.create_task(probe())
     async with httpx.AsyncClient(
         base_url=url,
-        timeout=300,
+        timeout=PATIENCE_S,
         headers=AUTHORIZED,
         limits=httpx.Limits(max_connections=None),
     ) as client:
@@ -245,14 +251,10 @@ async def test_overload_is_refused_and_not_suffered(service: Running, published:
     assert set(probes) == {200}
     assert service.act().status_code == 200
     assert memory_of(service) - before < 512 * MIB
-
-
-def test_a_crowd_shows_in_haproxy_s_own_metrics(service: Running, published: PolicyRef) -> None:
-    """After the crowd: of its refusals many never reached the application."""
-    places = re.findall(r"those of HAProxy, .* at (\S+)", service.log.read_text())
-    if not places:
-        pytest.skip("HAProxy cannot run here")
-    scraped = httpx.get(places[0], timeout=60).text
+    # Many of the refusals never reached the application: HAProxy counts them.
+    (place,) = re.findall(r"those of HAProxy, .* at (\S+)", service.log.read_text())
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as scraper:
+        scraped = (await scraper.get(place)).text
     for pattern in (
         r'^haproxy_backend_sessions_total\{proxy="http-carracing-queries"\} ([\d.]+)$',
         r'^haproxy_frontend_http_responses_total\{proxy="http_frontend",code="5xx"\} ([\d.]+)$',
@@ -262,7 +264,7 @@ def test_a_crowd_shows_in_haproxy_s_own_metrics(service: Running, published: Pol
 
 
 def test_the_token_is_in_no_log(service: Running, published: PolicyRef, logs: Path) -> None:
-    """The last: all that the others have done is logged."""
+    """Whatever has been asked so far is logged."""
     files = [file for file in logs.rglob("*") if file.is_file()]
     assert len(files) > 10
     assert not [file for file in files if TOKEN.encode() in file.read_bytes()]

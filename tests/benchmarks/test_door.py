@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from benchmarks.door import Door
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def echo() -> Iterator[int]:
 
 
 def connect(door: Door) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", door.port), timeout=30)
+    return socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE_S)
 
 
 def said_again(connection: socket.socket) -> bytes:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks.load import Answer, Order, carry_out, client, post, quantile, sum_up
+from benchmarks.running import free_port
 
 BODY = b"x" * 100_000
 REQUEST = post("/act", BODY, "text/plain")
@@ -99,19 +100,10 @@ async def test_a_request_without_an_answer_has_failed() -> None:
 
 
 @pytest.mark.anyio
-async def test_nobody_there_is_a_failure_for_each_request(unused_tcp_port: int) -> None:
+async def test_nobody_there_is_a_failure_for_each_request() -> None:
     answers: list[Answer] = []
-    await client(unused_tcp_port, [REQUEST] * 2, answers.append)
+    await client(free_port(), [REQUEST] * 2, answers.append)
     assert [each.status for each in answers] == [0, 0]
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.anyio

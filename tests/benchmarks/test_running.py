@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.processes import usage
 from benchmarks.running import Server, ServerError, running
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 ANSWERING = Server("answers", "tests.benchmarks.answering")
@@ -55,5 +56,5 @@ def test_a_benchmark_that_is_told_to_end_ends_its_server() -> None:
         assert process.stdout is not None
         server = int(process.stdout.readline())
         process.terminate()
-        assert process.wait(120) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert not usage(server)

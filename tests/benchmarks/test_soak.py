@@ -19,6 +19,7 @@ from app.routes_curve import CurveQuery
 from benchmarks import soak
 from benchmarks.running import Running
 from benchmarks.soak import Options, Soak
+from tests.support.waiting import PATIENCE_S
 
 PICTURE = LivePicture(
     lane=0,
@@ -85,7 +86,7 @@ def watched(soaking: Soak, *said: str | bytes) -> list[Track | Seen]:
             async with connect(f"ws://127.0.0.1:{port}") as socket:
                 await soaking._watch(socket)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
     return told
 
 

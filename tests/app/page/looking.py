@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, Route, expect
 
-PATIENCE_MS = 120_000
+from tests.support.waiting import PATIENCE_S
+
+PATIENCE_MS = 1000 * PATIENCE_S
 """Machines that test are slow, and their browsers draw without a GPU."""
 
 OpenPage = Callable[..., Page]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from app.settings import Settings
 from tests.app.conftest import INTERVAL_S
 from tests.app.test_render_server import table
 from tests.conftest import build_actor, build_manifest
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.layout import PolicyRef, progress_file
 from training.policy import Policy, weights_to_bytes
 from training.store import PolicyStore
@@ -87,14 +87,11 @@ def serving(root: str, **options: Any) -> Iterator[Site]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        deadline = time.monotonic() + 60
-        while not server.started:
-            assert thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: server.started or not thread.is_alive())
+        assert thread.is_alive()
         port = server.servers[0].sockets[0].getsockname()[1]
         yield Site(f"http://127.0.0.1:{port}{PREFIX}/", store, bundled)
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import pytest
 
 from app.policy_watcher import PolicyWatcher
-from tests.app.policy_watcher.watching import CountingStorage, damage, eventually
+from tests.app.policy_watcher.watching import CountingStorage, damage
 from tests.conftest import PublishPolicy, build_actor, build_manifest
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import Policy, weights_to_bytes
 from training.store import PolicyStore
@@ -54,6 +54,7 @@ def test_the_newest_whole_policy_is_taken_in_place_of_a_broken_one(
 def test_a_repaired_policy_is_taken_after_a_while(
     watcher: PolicyWatcher,
     store: PolicyStore,
+    storage: CountingStorage,
     publish_policy: PublishPolicy,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -61,11 +62,13 @@ def test_a_repaired_policy_is_taken_after_a_while(
     bad = publish_policy(store, iteration=2)
     damage(store, bad)
     watcher.start()
-    assert watcher.wait_ready(5)
-    time.sleep(1.2)  # more than two retries
+    assert watcher.wait_ready(PATIENCE_S)
+    read = f"{bad.folder}/{WEIGHTS_FILE}"
+    retried = storage.reads[read] + 2
+    wait_until(lambda: storage.reads[read] >= retried)
     assert len([line for line in caplog.messages if bad.version in line]) == 1
     damage(store, bad)  # the bit flips back
-    eventually(lambda: watcher.loaded and watcher.loaded.ref == bad)
+    wait_until(lambda: watcher.loaded and watcher.loaded.ref == bad)
     assert watcher.last_error is None
     assert watcher.broken == {}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.policy_watcher import PolicyWatcher
-from tests.app.policy_watcher.watching import CountingStorage, damage, eventually
+from tests.app.policy_watcher.watching import CountingStorage, damage
 from tests.conftest import PublishPolicy, build_actor
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.layout import LATEST_FILE, PolicyRef
 from training.policy import Policy, weights_to_bytes
 from training.store import PolicyStore
@@ -31,12 +32,12 @@ def test_the_fallback_drives_until_a_policy_is_published(
 ) -> None:
     assert not falling_back.wait_ready(0)
     falling_back.start()
-    assert falling_back.wait_looked(5)
+    assert falling_back.wait_looked(PATIENCE_S)
     assert falling_back.wait_ready(0)
     assert served(falling_back) == ("bundled", ref_of(fallback))
     assert falling_back.last_error is None
     ref = publish_policy(store)
-    eventually(lambda: served(falling_back) == ("storage", ref))
+    wait_until(lambda: served(falling_back) == ("storage", ref))
 
 
 def test_the_fallback_never_drives_where_storage_has_a_policy(
@@ -48,7 +49,7 @@ def test_the_fallback_never_drives_where_storage_has_a_policy(
     caplog.set_level(logging.INFO)
     ref = publish_policy(store)
     falling_back.start()
-    assert falling_back.wait_looked(5)
+    assert falling_back.wait_looked(PATIENCE_S)
     falling_back.fall_back()
     assert served(falling_back) == ("storage", ref)
     assert "bundled" not in caplog.text
@@ -75,13 +76,13 @@ def test_a_broken_policy_is_told_while_the_fallback_drives(
     bad = publish_policy(store)
     damage(store, bad)
     falling_back.start()
-    assert falling_back.wait_looked(5)
+    assert falling_back.wait_looked(PATIENCE_S)
     assert served(falling_back) == ("bundled", ref_of(fallback))
     assert "sha256" in str(falling_back.last_error)
     assert list(falling_back.broken) == [bad.version]
     damage(store, bad)  # the bit flips back
-    eventually(lambda: served(falling_back) == ("storage", bad))
-    eventually(lambda: falling_back.last_error is None)
+    wait_until(lambda: served(falling_back) == ("storage", bad))
+    wait_until(lambda: falling_back.last_error is None)
 
 
 def test_the_fallback_drives_only_when_told_to_while_storage_is_away(
@@ -100,7 +101,7 @@ def test_the_fallback_drives_only_when_told_to_while_storage_is_away(
     assert served(falling_back) == ("bundled", ref_of(fallback))
     assert "storage is away" in str(falling_back.last_error)
     storage.away.clear()
-    eventually(lambda: served(falling_back) == ("storage", ref))
+    wait_until(lambda: served(falling_back) == ("storage", ref))
 
 
 def test_the_fallback_drives_while_the_first_look_hangs(
@@ -118,8 +119,8 @@ def test_the_fallback_drives_while_the_first_look_hangs(
         falling_back.fall_back()
         assert served(falling_back) == ("bundled", ref_of(fallback))
         assert "not answered yet" in str(falling_back.last_error)
-    eventually(lambda: served(falling_back) == ("storage", ref))
-    assert falling_back.wait_looked(5)
+    wait_until(lambda: served(falling_back) == ("storage", ref))
+    assert falling_back.wait_looked(PATIENCE_S)
     assert falling_back.last_error is None
 
 

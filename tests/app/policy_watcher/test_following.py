@@ -7,8 +7,9 @@ import pytest
 
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from tests.app.conftest import INTERVAL_S, pictures
-from tests.app.policy_watcher.watching import CountingStorage, damage, eventually
+from tests.app.policy_watcher.watching import CountingStorage, damage
 from tests.conftest import PublishPolicy
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.layout import LATEST_FILE
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
@@ -19,11 +20,11 @@ def test_waits_for_the_first_policy(
     watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
     watcher.start()
-    assert watcher.wait_looked(5)
+    assert watcher.wait_looked(PATIENCE_S)
     assert not watcher.wait_ready(0)
     assert [watcher.loaded, watcher.last_error] == [None, None]
     ref = publish_policy(store)
-    assert watcher.wait_ready(5)
+    assert watcher.wait_ready(PATIENCE_S)
     assert watcher.loaded is not None
     assert watcher.loaded.ref == ref
     assert watcher.loaded.source == "storage"
@@ -101,10 +102,10 @@ def test_nothing_ends_the_thread(
     with monkeypatch.context() as broken:
         broken.setattr(PolicyStore, "latest_ref", lambda _: 1 / 0)
         watcher.start()
-        eventually(lambda: watcher.last_error)
+        wait_until(lambda: watcher.last_error)
         assert "ZeroDivisionError" in str(watcher.last_error)
     publish_policy(store)
-    assert watcher.wait_ready(5)
+    assert watcher.wait_ready(PATIENCE_S)
 
 
 def test_listeners_hear_of_looks_and_reloads(
@@ -120,7 +121,7 @@ def test_listeners_hear_of_looks_and_reloads(
     watcher.look()
     assert reloads == [False, True]
     watcher.start()
-    eventually(lambda: len(served) > 2)
+    wait_until(lambda: len(served) > 2)
     watcher.stop()
     assert {None if each is None else each.ref for each in served} == {first}
     assert reloads == [False, True]
@@ -135,8 +136,8 @@ def test_a_listener_that_fails_changes_nothing(
     watcher = PolicyWatcher(store, INTERVAL_S, on_look=fail, on_reload=fail)
     publish_policy(store)
     watcher.start()
-    assert watcher.wait_ready(5)
-    eventually(lambda: caplog.text.count("deaf") > 2)
+    assert watcher.wait_ready(PATIENCE_S)
+    wait_until(lambda: caplog.text.count("deaf") > 2)
     assert watcher.alive
     watcher.stop()
 

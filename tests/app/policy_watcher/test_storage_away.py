@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import pytest
 
 from app.policy_watcher import PolicyWatcher
-from tests.app.conftest import INTERVAL_S
-from tests.app.policy_watcher.watching import CountingStorage, eventually
+from tests.app.policy_watcher.watching import CountingStorage
 from tests.conftest import PublishPolicy
 from tests.damages import Corrupt
+from tests.support.waiting import PATIENCE_S, wait_until
 from training.layout import LATEST_FILE
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.store import PolicyStore
@@ -26,18 +25,19 @@ def test_storage_may_go_away_and_come_back(
     caplog.set_level(logging.INFO)
     publish_policy(store, iteration=1)
     watcher.start()
-    assert watcher.wait_ready(5)
+    assert watcher.wait_ready(PATIENCE_S)
     loaded = watcher.loaded
     storage.away.set()
-    eventually(lambda: watcher.last_error)
-    time.sleep(5 * INTERVAL_S)
+    wait_until(lambda: watcher.last_error)
+    looks = storage.reads[LATEST_FILE] + 5
+    wait_until(lambda: storage.reads[LATEST_FILE] >= looks)
     assert watcher.loaded is loaded
     assert "the bucket does not answer" in str(watcher.last_error)
     assert len([line for line in caplog.messages if "does not answer" in line]) == 1
     storage.away.clear()
-    eventually(lambda: watcher.last_error is None)
+    wait_until(lambda: watcher.last_error is None)
     second = publish_policy(store, iteration=2)
-    eventually(lambda: watcher.loaded and watcher.loaded.ref == second)
+    wait_until(lambda: watcher.loaded and watcher.loaded.ref == second)
     assert watcher.alive
 
 
@@ -63,8 +63,8 @@ def test_an_older_policy_is_better_than_none_where_the_newest_cannot_be_read(
     Path(store.storage.at(bad.path(file))).rmdir()
     store.storage.write(bad.path(file), whole)
     watcher.start()
-    eventually(lambda: watcher.loaded and watcher.loaded.ref == newest)
-    eventually(lambda: watcher.last_error is None)
+    wait_until(lambda: watcher.loaded and watcher.loaded.ref == newest)
+    wait_until(lambda: watcher.last_error is None)
     assert watcher.broken == {}
 
 

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 
 from training.layout import PolicyRef
 from training.manifest import WEIGHTS_FILE
 from training.storage import Storage
 from training.store import PolicyStore
-
-
-def eventually(holds: Callable[[], object], timeout_s: float = 5) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
 
 
 def damage(store: PolicyStore, ref: PolicyRef) -> None:
