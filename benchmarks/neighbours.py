@@ -2,14 +2,16 @@
 
     python -m benchmarks.neighbours --rounds 20
 
-One of them needs a token. An endless loop per core keeps the machine busy. Exits with 1
-if an answer came from the other service. Linux only.
+One of them needs a token. An endless loop per core keeps the machine busy, and in each round the
+controller of one service is stopped until the other one is back: it would replace its replicas late
+on a busy machine, too. Exits with 1 if an answer came from the other service. Linux only.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +30,7 @@ from benchmarks.processes import usage
 from benchmarks.running import OURS, Running, running
 
 _REPLICA: Final = ":PolicyServer"
+_CONTROLLER: Final = ":ServeController"
 _STARTED: Final = "listening on"
 _BUSY: Final = "while :; do :; done"
 _BACK_S: Final = 600.0
@@ -43,6 +46,8 @@ class Options:
     """How often all replicas of both services are killed."""
     callers: int = 4
     """Threads that query each service all the time."""
+    late_s: float = 5.0
+    """How long one service has no replica after the other one is back."""
     loops: int | None = None
     """Endless loops beside it; else as many as there are cores."""
 
@@ -94,7 +99,8 @@ def measure(options: Options) -> Counter[str]:
             thread.start()
         try:
             for number in range(1, options.rounds + 1):
-                _kill_replicas(open_one, closed)
+                late, other = (open_one, closed) if number % 2 else (closed, open_one)
+                _kill_replicas(late, other, options.late_s)
                 print(f"round {number}: {_sum(callers)}", flush=True)
         finally:
             for caller in callers:
@@ -109,15 +115,30 @@ def _sum(callers: list[Caller]) -> str:
     return ", ".join(f"{times} × {how}" for how, times in counted.most_common())
 
 
-def _kill_replicas(*services: Running) -> None:
-    """Kill all replicas of all services at once, and wait until each has as many new ones."""
-    before = {service: _replicas(service) for service in services}
-    kill([pid for pids in before.values() for pid in pids])
-    _wait(lambda: all(_is_back(service, killed) for service, killed in before.items()))
+def _kill_replicas(late: Running, other: Running, late_s: float) -> None:
+    """Kill all replicas of both services at once, and wait until each has as many new ones.
+
+    Args:
+        late: The service that has none until the other one is back.
+        other: The other one.
+        late_s: How long it has none after that.
+    """
+    before = {service: _processes(service, _REPLICA) for service in (late, other)}
+    controller = _processes(late, _CONTROLLER)
+    for pid in controller:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        kill([pid for pids in before.values() for pid in pids])
+        _wait(lambda: _is_back(other, before[other]))
+        time.sleep(late_s)
+    finally:
+        for pid in controller:
+            os.kill(pid, signal.SIGCONT)
+    _wait(lambda: _is_back(late, before[late]))
 
 
 def _is_back(service: Running, killed: set[int]) -> bool:
-    if len(_replicas(service) - killed) < len(killed):
+    if len(_processes(service, _REPLICA) - killed) < len(killed):
         return False
     with suppress(httpx.TransportError):
         return httpx.get(f"{service.url}/health/ready", timeout=60).is_success
@@ -132,8 +153,8 @@ def _wait(holds: Callable[[], bool]) -> None:
         time.sleep(_POLL_S)
 
 
-def _replicas(service: Running) -> set[int]:
-    return {pid for pid, process in usage(service.pid).items() if _REPLICA in process.name}
+def _processes(service: Running, name: str) -> set[int]:
+    return {pid for pid, process in usage(service.pid).items() if name in process.name}
 
 
 @contextmanager

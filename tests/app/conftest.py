@@ -28,6 +28,7 @@ from app.proxy import NoHAProxyError, find_haproxy
 from app.renderer import CurveEncoding
 from app.settings import Settings
 from tests.conftest import build_policy
+from tests.support.needs import lacks
 from training.policy import Policy
 from training.store import PolicyStore
 
@@ -180,11 +181,11 @@ async def knock(app: ASGIApp, path: str = "/drive", **headers: str) -> list[Mess
 
 @pytest.fixture(scope="session")
 def haproxy_binary() -> str:
-    """Where HAProxy is; a test that needs it is skipped where there is none."""
+    """Where HAProxy is."""
     try:
         return find_haproxy()
     except NoHAProxyError as error:
-        pytest.skip(str(error))
+        lacks(str(error))
 
 
 @pytest.fixture

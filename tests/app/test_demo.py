@@ -1,64 +1,58 @@
+"""``make demo``: a real, small training run beside a real service."""
+
 from __future__ import annotations
 
-import os
 import signal
-import threading
-import time
+import subprocess
+import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
-from app import demo
-from app.demo import DemoOptions, training_command
+from benchmarks.running import free_port, inherited
+from tests.app.running import ROOT, kill, processes_of
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
-def test_only_what_was_asked_for_overrides_the_recipe() -> None:
-    plain = ["training.train", "--recipe", "demo", "--skip-asha"]
-    assert training_command(DemoOptions()) == plain
-    given = DemoOptions(max_iters=3, finetune_at=0)
-    assert training_command(given) == [*plain, "--max-iters", "3", "--finetune-at", "0"]
+@pytest.mark.long
+def test_it_serves_what_it_trains_until_it_is_interrupted(tmp_path: Path) -> None:
+    root, log, port = str(tmp_path / "results"), tmp_path / "log", free_port()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "app.demo", "--port", f"{port}", "--results-dir", root),
+                *("--max-iters", "1", "--finetune-at", "0"),
+            ],
+            cwd=ROOT,
+            env=inherited(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
+    def trained() -> bool:
+        assert process.poll() is None, log.read_text()
+        return "training ended" in log.read_text()
 
-class FakePart:
-    """Training ends at once, the service when it is told to."""
+    def served() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}/policy", timeout=PATIENCE_S)
+        except httpx.TransportError:
+            return False
+        return answer.is_success and answer.headers["Policy-Source"] == "storage"
 
-    def __init__(self, name: str, *_: object) -> None:
-        self._ended = threading.Event()
-        self._status = 0
-        if name == "train":
-            self._status = 7
-            self._ended.set()
-
-    def wait(self) -> int:
-        self._ended.wait()
-        return self._status
-
-    def interrupt(self) -> None:
-        self._ended.set()
-
-    def end(self) -> None:
-        assert self._ended.is_set()
-
-
-def test_the_end_of_training_is_told_and_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(demo, "Part", FakePart)
-    printed = ""
-
-    def interrupt() -> None:
-        nonlocal printed
-        deadline = time.monotonic() + 5
-        while "training ended" not in printed and time.monotonic() < deadline:
-            time.sleep(0.05)
-            printed += capsys.readouterr().out
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    threading.Timer(0.2, interrupt).start()
     try:
-        assert demo.demo(DemoOptions()) == 0
+        wait_until(lambda: "listening on" in log.read_text() or process.poll() is not None)
+        wait_until(trained)
+        assert "training ended (status 0)" in log.read_text(), log.read_text()
+        wait_until(served)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
+        assert "[serve] stopped" in log.read_text()
+        wait_until(lambda: not processes_of(root))
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    assert "training ended (status 7); the service goes on\n" in printed
-    assert "ending both" in capsys.readouterr().out
+        kill(processes_of(root))
+        process.kill()
+        process.wait()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -87,26 +88,20 @@ def test_a_policy_replica(service: Running, client: Client) -> None:
 def test_without_a_replica_callers_are_told_to_come_back(service: Running) -> None:
     """They do not wait for one: none is started as long as the controller is stopped."""
     answers_again(service)
-    controller, replicas = processes(service, CONTROLLER), processes(service, REPLICA)
-    for pid in controller:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        kill(replicas)
+    with without_controller(service):
+        kill(processes(service, REPLICA))
         # HAProxy notices after some of them, and then Serve's own proxy answers.
         for _ in range(40):
             for answer in (service.act(), service.client.get("/health/ready")):
                 is_problem(answer, 503)
                 assert int(answer.headers["Retry-After"]) > 0
-    finally:
-        for pid in controller:
-            os.kill(pid, signal.SIGCONT)
     answers_again(service)
 
 
 def test_two_services_on_one_machine_do_not_answer_for_each_other(
     service: Running, tmp_path: Path
 ) -> None:
-    """Both lose their replicas at the same moment, again and again."""
+    """One has lost its replicas while the other one, which has lost its own, gets new ones."""
     token = "correct-horse-battery"
     answers_again(service)
     ours = publish(service.store)
@@ -116,11 +111,29 @@ def test_two_services_on_one_machine_do_not_answer_for_each_other(
         theirs = publish(other.store, iteration=2)
         other.wait_for(theirs)
         both = ((service, ours.version), (other, theirs.version))
-        for _ in range(2):
+        for (late, late_version), (early, early_version) in (both, both[::-1]):
             killed = processes(service, REPLICA) | processes(other, REPLICA)
-            kill(killed)
-            for running, version in both * 2:
-                wait_until(partial(is_back, running, version, killed))
+            with without_controller(late):
+                kill(killed)
+                wait_until(partial(is_back, early, early_version, killed))
+                for _ in range(40):
+                    is_problem(late.act(), 503)
+                    assert late.client.get("/policies").status_code == 503
+            wait_until(partial(is_back, late, late_version, killed))
+
+
+@contextmanager
+def without_controller(service: Running) -> Iterator[None]:
+    """No replica is replaced meanwhile."""
+    controller = processes(service, CONTROLLER)
+    assert controller
+    for pid in controller:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in controller:
+            os.kill(pid, signal.SIGCONT)
 
 
 def is_back(service: Running, version: str, killed: set[int]) -> bool:

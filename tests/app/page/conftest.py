@@ -19,6 +19,7 @@ from playwright.sync_api import (
 
 from tests.app.page.looking import PATIENCE_MS, OpenPage
 from tests.app.page.site import Site, serving
+from tests.support.needs import lacks
 
 CHROMIUM = shutil.which("chromium")
 
@@ -26,7 +27,7 @@ CHROMIUM = shutil.which("chromium")
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("there is no chromium; as root on Debian `make chromium` installs it")
+        lacks("there is no chromium; as root on Debian `make chromium` installs it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
