@@ -34,6 +34,8 @@ _CONTROLLER: Final = ":ServeController"
 _STARTED: Final = "listening on"
 _BUSY: Final = "while :; do :; done"
 _BACK_S: Final = 600.0
+_CALL_S: Final = 2.0
+"""For a query, so that a caller does not miss a round because it waits."""
 _POLL_S: Final = 0.1
 _UNAUTHORIZED: Final = 401
 
@@ -46,7 +48,7 @@ class Options:
     """How often all replicas of both services are killed."""
     callers: int = 4
     """Threads that query each service all the time."""
-    late_s: float = 5.0
+    late_s: float = 8.0
     """How long one service has no replica after the other one is back."""
     loops: int | None = None
     """Endless loops beside it; else as many as there are cores."""
@@ -64,7 +66,7 @@ class Caller:
     def run(self) -> None:
         """Query until told to stop."""
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        with httpx.Client(base_url=self.service.url, headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=self.service.url, headers=headers, timeout=_CALL_S) as client:
             while not self.stop.is_set():
                 self.outcomes[self._ask(client)] += 1
 
@@ -99,7 +101,8 @@ def measure(options: Options) -> Counter[str]:
             thread.start()
         try:
             for number in range(1, options.rounds + 1):
-                late, other = (open_one, closed) if number % 2 else (closed, open_one)
+                # In the first round the one that started last: the other one's next ports are its.
+                late, other = (closed, open_one) if number % 2 else (open_one, closed)
                 _kill_replicas(late, other, options.late_s)
                 print(f"round {number}: {_sum(callers)}", flush=True)
         finally:

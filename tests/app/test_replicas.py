@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -90,6 +91,7 @@ def test_without_a_replica_callers_are_told_to_come_back(service: Running) -> No
     answers_again(service)
     with without_controller(service):
         kill(processes(service, REPLICA))
+        wait_until(partial(is_refused, service))
         # HAProxy notices after some of them, and then Serve's own proxy answers.
         for _ in range(40):
             for answer in (service.act(), service.client.get("/health/ready")):
@@ -110,12 +112,13 @@ def test_two_services_on_one_machine_do_not_answer_for_each_other(
         other.client.headers["Authorization"] = f"Bearer {token}"
         theirs = publish(other.store, iteration=2)
         other.wait_for(theirs)
-        both = ((service, ours.version), (other, theirs.version))
+        both = ((other, theirs.version), (service, ours.version))
         for (late, late_version), (early, early_version) in (both, both[::-1]):
             killed = processes(service, REPLICA) | processes(other, REPLICA)
             with without_controller(late):
                 kill(killed)
                 wait_until(partial(is_back, early, early_version, killed))
+                wait_until(partial(is_refused, late))
                 for _ in range(40):
                     is_problem(late.act(), 503)
                     assert late.client.get("/policies").status_code == 503
@@ -136,9 +139,25 @@ def without_controller(service: Running) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def is_refused(service: Running) -> bool:
+    """Query once: whether the answer is a refusal.
+
+    HAProxy closes the connection without one if it reused its own to a replica that has just died.
+    """
+    try:
+        answer = service.act()
+    except httpx.RemoteProtocolError:
+        return False
+    is_problem(answer, 503)
+    return True
+
+
 def is_back(service: Running, version: str, killed: set[int]) -> bool:
     """Query once: whether the service has another replica and its policy decides."""
-    answer = service.act()
+    try:
+        answer = service.act()
+    except httpx.RemoteProtocolError:
+        return False
     if answer.status_code != 200:
         is_problem(answer, 503)
         return False
