@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from anyscale.client.openapi_client.models.supportedbaseimagesenum import SUPPORTEDBASEIMAGESENUM
-from anyscale.compute_config.models import ComputeConfig
 from anyscale.job.models import JobConfig
 from anyscale.service.models import ServiceConfig
 
@@ -55,32 +54,6 @@ def requirements() -> dict[str, str]:
 def refuse_unknown(model: Any, given: dict[str, Any]) -> None:
     """Serve ignores a key that it does not know, so a typing error would go unnoticed."""
     assert set(given) <= set(model.model_fields), model.__name__
-
-
-def test_job_runs_the_training_and_is_retried(job: Any) -> None:
-    assert job.entrypoint.split()[:3] == ["python", "-m", "training.train"]
-    assert job.max_retries > 0
-    assert job.timeout_s > 24 * 3600
-
-
-def test_job_has_the_registered_compute_config(job: Any) -> None:
-    assert job.compute_config == ComputeConfig.from_yaml(str(ROOT / "compute_config.yaml"))
-
-
-def test_training_workers_are_single_t4_nodes_that_prefer_spot(job: Any) -> None:
-    (group,) = job.compute_config.worker_nodes
-    assert group.instance_type == "g4dn.2xlarge"
-    assert group.market_type == "PREFER_SPOT"
-    assert group.min_nodes <= 1 <= group.max_nodes
-
-
-def test_no_work_is_scheduled_on_a_head_node(workloads: list[Any]) -> None:
-    for workload in workloads:
-        assert workload.compute_config.head_node.resources == {"CPU": 0}
-
-
-def test_service_asks_for_a_bearer_token(service: Any) -> None:
-    assert service.query_auth_token_enabled is True
 
 
 def test_application_is_what_serve_accepts(service: Any) -> None:

@@ -78,6 +78,7 @@ def test_a_proxy_that_starts_slowly_is_waited_for(service: Running) -> None:
 
 
 def test_a_policy_replica(service: Running, client: Client) -> None:
+    answers_again(service)
     before = processes(service, REPLICA)
     assert len(before) == 2
     killed = {min(before)}

@@ -4,9 +4,8 @@ import asyncio
 import json
 import os
 from collections import Counter
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -96,11 +95,3 @@ def test_where_both_cars_have_arrived_another_track_begins(soaking: Soak) -> Non
     told = watched(soaking, start, PICTURE, end, end)
     assert [type(each) for each in told] == [Seen, Track, Track]
     assert told[0] == Seen(type="seen", frame=7)
-
-
-def test_at_half_time_another_track_begins(soaking: Soak, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = count()
-    monkeypatch.setattr(soak, "_DRIVE_S", 10.0)
-    monkeypatch.setattr(soak, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
-    told = watched(soaking, *[PICTURE] * 10)
-    assert [type(each) for each in told] == [Seen] * 6 + [Track] + [Seen] * 3

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-
 import pytest
 
 from app.policy_watcher import PolicyWatcher
 from tests.app.policy_watcher.watching import CountingStorage, damage
-from tests.conftest import PublishPolicy, build_actor, build_manifest
+from tests.conftest import PublishPolicy
 from tests.support.waiting import PATIENCE_S, wait_until
-from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
-from training.policy import Policy, weights_to_bytes
+from training.manifest import WEIGHTS_FILE
+from training.policy import Policy
 from training.store import PolicyStore
 
 
@@ -39,18 +36,6 @@ def test_a_broken_policy_is_skipped_and_told_once(
     assert len([line for line in caplog.messages if bad.version in line]) == 1
 
 
-def test_the_newest_whole_policy_is_taken_in_place_of_a_broken_one(
-    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy
-) -> None:
-    publish_policy(store, iteration=1)
-    watcher.look()
-    second = publish_policy(store, iteration=2)
-    damage(store, publish_policy(store, iteration=3))
-    watcher.look()
-    assert watcher.loaded is not None
-    assert watcher.loaded.ref == second
-
-
 def test_a_repaired_policy_is_taken_after_a_while(
     watcher: PolicyWatcher,
     store: PolicyStore,
@@ -73,19 +58,6 @@ def test_a_repaired_policy_is_taken_after_a_while(
     assert watcher.broken == {}
 
 
-@pytest.mark.parametrize("missing", [MANIFEST_FILE, WEIGHTS_FILE])
-def test_a_policy_without_one_of_its_files_is_skipped(
-    watcher: PolicyWatcher, store: PolicyStore, publish_policy: PublishPolicy, missing: str
-) -> None:
-    good = publish_policy(store, iteration=1)
-    bad = publish_policy(store, iteration=2)
-    Path(store.storage.at(f"{bad.folder}/{missing}")).unlink()
-    watcher.look()
-    assert watcher.loaded is not None
-    assert watcher.loaded.ref == good
-    assert watcher.last_error is not None
-
-
 def test_a_policy_that_fails_to_run_is_skipped(
     watcher: PolicyWatcher,
     store: PolicyStore,
@@ -105,13 +77,3 @@ def test_a_policy_that_fails_to_run_is_skipped(
     assert watcher.loaded.ref == good
     assert watcher.last_error is not None
     assert "cannot be built: RuntimeError: no such kernel" in watcher.last_error
-
-
-def test_weights_of_another_shape_are_broken(watcher: PolicyWatcher, store: PolicyStore) -> None:
-    weights = weights_to_bytes(build_actor())
-    manifest = build_manifest(weights)
-    wider = dataclasses.replace(manifest.network, hidden=manifest.network.hidden + 1)
-    store.publish(manifest.model_copy(update={"network": wider}), weights)
-    watcher.look()
-    assert watcher.loaded is None
-    assert "do not fit" in str(watcher.last_error)
