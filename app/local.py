@@ -43,7 +43,7 @@ _ONE_LOOP = ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "0")
 _MISSED = ("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
 # Serve kills a proxy that needs more than five seconds to start, as it may on a busy machine.
 _PATIENT = ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "600")
-# Ray's own limit for a node to start is 30 seconds.
+# A driver waits so long for its own node; by default it is 30 seconds.
 _PATIENT_RAY = ("RAY_raylet_start_wait_time_s", "300")
 
 

@@ -29,13 +29,12 @@ from app.renderer import CurveEncoding
 from app.settings import Settings
 from tests.conftest import build_policy
 from tests.support.needs import lacks
+from tests.support.waiting import PATIENCE_S
 from training.policy import Policy
 from training.store import PolicyStore
 
 T = TypeVar("T")
 
-PATIENCE_S = 120.0
-"""Longest wait for anything: machines that test are busy."""
 INTERVAL_S = 0.1
 """How often the tests' watchers look."""
 

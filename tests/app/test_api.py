@@ -6,8 +6,9 @@ import threading
 import pytest
 
 from app.problems import PROBLEM_JSON
-from tests.app.conftest import PATIENCE_S, Bench, get_until, is_problem
+from tests.app.conftest import Bench, get_until, is_problem
 from tests.conftest import PublishPolicy
+from tests.support.waiting import PATIENCE_S
 from training.layout import PolicyRef
 from training.store import PolicyStore
 

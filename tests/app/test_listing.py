@@ -11,8 +11,9 @@ from app import listing
 from app.films import BusyError
 from app.listing import Lister
 from app.storage_reads import StorageReads
-from tests.app.conftest import PATIENCE_S, eventually
+from tests.app.conftest import eventually
 from tests.conftest import PublishPolicy
+from tests.support.waiting import PATIENCE_S
 from training.store import Listing, PolicyStore
 
 pytestmark = pytest.mark.anyio

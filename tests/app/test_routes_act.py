@@ -9,8 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.app.conftest import JSON, NPY, PATIENCE_S, Bench, is_problem, npy, pictures
+from tests.app.conftest import JSON, NPY, Bench, is_problem, npy, pictures
 from tests.conftest import PublishPolicy
+from tests.support.waiting import PATIENCE_S
 from training.environment import shrink, to_grey
 from training.layout import PolicyRef
 from training.policy import Policy

@@ -6,8 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from tests.app.conftest import PATIENCE_S, Bench, eventually, is_problem
+from tests.app.conftest import Bench, eventually, is_problem
 from tests.conftest import PublishPolicy
+from tests.support.waiting import PATIENCE_S
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import Policy
 from training.store import Listing, PolicyStore
