@@ -77,6 +77,10 @@ class PlainLearner(DrivingLearner):
         """RLlib's Adam."""
         PPOTorchLearner.configure_optimizers_for_module(self, module_id, config)
 
+    def update(self, **arguments: Any) -> Any:
+        """RLlib's update."""
+        return PPOTorchLearner.update(self, **arguments)
+
 
 def make_plain_env(recipe: Recipe, _context: Mapping[str, Any]) -> gym.Env[Any, Any]:
     """The environment that draws every frame."""
@@ -113,8 +117,8 @@ def watch_runner(runner: Any) -> None:
             if hasattr(env.unwrapped, call):
                 timed = watch.timed("simulation", getattr(env.unwrapped, call))
                 setattr(env.unwrapped, call, timed)
-    actor = runner.module.actor
-    actor.forward = watch.timed("forward", actor.forward)
+    module = runner.module
+    module.forward_exploration = watch.timed("forward", module.forward_exploration)
     runner.sample = watch.timed("sampling", runner.sample)
 
 

@@ -46,7 +46,7 @@ def default_ppo(config: PPOConfig, recipe: Recipe) -> PPOConfig:
     network = recipe.network
     return (
         config.environment(_ENV_NAME, normalize_actions=True, clip_actions=False)
-        .learners(learner_class=PPOTorchLearner)
+        .learners(learner_class=PPOTorchLearner, learner_config_dict={})
         .rl_module(
             rl_module_spec=RLModuleSpec(
                 model_config=DefaultModelConfig(
@@ -61,7 +61,6 @@ def default_ppo(config: PPOConfig, recipe: Recipe) -> PPOConfig:
             kl_coeff=defaults.kl_coeff,
             kl_target=defaults.kl_target,
             vf_clip_param=defaults.vf_clip_param,
-            learner_config_dict={},
         )
         .callbacks([])
     )

@@ -22,6 +22,7 @@ import torch
 import tyro
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
+from training.env_runner import DrivingEnvRunner
 from training.environment import Simulator
 from training.ppo import build_config
 from training.recipe import RECIPES
@@ -94,10 +95,15 @@ class Contender:
         self.name = f"{simulator}, {'ours' if batched else 'RLlib'}"
         self.decisions = getattr(options, f"{simulator}_decisions")
         recipe = dataclasses.replace(
-            RECIPES["published"], simulator=simulator, num_envs_per_env_runner=options.envs
+            RECIPES["published"],
+            simulator=simulator,
+            num_envs_per_env_runner=options.envs,
         )
-        config = build_config(recipe, _LOCAL, seed=0, batched=batched)
-        self.runner = SingleAgentEnvRunner(config=config)
+        config = build_config(recipe, _LOCAL, seed=0, batched=batched).env_runners(
+            rollout_fragment_length=max(1, self.decisions // options.envs)
+        )
+        self._batched = batched
+        self.runner: Any = (DrivingEnvRunner if batched else SingleAgentEnvRunner)(config=config)
         self._watch = Stopwatch(_CLOCKS[options.clock])
         self._instrument()
 
@@ -109,14 +115,18 @@ class Contender:
             for call in ("step", "reset", "look", "look_grey"):
                 if hasattr(env.unwrapped, call):
                     setattr(env.unwrapped, call, timed("simulator", getattr(env.unwrapped, call)))
-        actor = self.runner.module.actor
-        actor.forward = timed("network", actor.forward)
+        module = self.runner.module
+        module.forward_exploration = timed("network", module.forward_exploration)
 
     def sample(self) -> dict[str, float]:
         """Sample a round; milliseconds of a decision by part."""
         self._watch.seconds.clear()
         start = self._watch.now()
-        episodes = self.runner.sample(num_timesteps=self.decisions)
+        episodes = (
+            self.runner.sample()
+            if self._batched
+            else self.runner.sample(num_timesteps=self.decisions)
+        )
         self.runner.get_metrics()
         seconds = self._watch.now() - start
         spent = self._watch.seconds

@@ -12,7 +12,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from training.vector_environment import VectorDriving
+from training.env_runner import DrivingEnvRunner
 
 
 class FreshTracks(RLlibCallback):  # type: ignore[misc]
@@ -35,5 +35,5 @@ def _tell(env_runners: EnvRunnerGroup, iteration: int) -> None:
 
 def begin_after(env_runner: Any, *, iteration: int) -> None:
     """Have the environments of an env runner start from seeds of their own after that iteration."""
-    if env_runner.env is not None and isinstance(env_runner.env.unwrapped, VectorDriving):
-        env_runner.env.unwrapped.begins_after = iteration
+    if isinstance(env_runner, DrivingEnvRunner):
+        env_runner.begins_after = iteration

@@ -11,22 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from training.memory import keep_freed_memory
+from training.network import Precision
+from training.precision import choose_precision
+from training.train_batch import make_batch, minibatches
 
 SAVED_FILE = "saved"
 """Is written into the learner's folder of a checkpoint after everything else there."""
 _STATE = "coefficients"
 _KL_COEFF_STATE = "kl_coeff"
 ADAM_EPSILON = "adam_epsilon"
-"""Key in RLlib's ``learner_config_dict``."""
+PRECISION = "precision"
+"""Keys in RLlib's ``learner_config_dict``."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,19 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         """Build as PPO does, with an allocator that suits it."""
         keep_freed_memory()
         super().build()
+        self._driving_module().precision = choose_precision(
+            self._driving_module(),
+            self.config.learner_config_dict.get(PRECISION, "fp32"),
+            self.config.minibatch_size,
+        )
+
+    def _driving_module(self) -> Any:
+        return self.module[DEFAULT_MODULE_ID].unwrapped()
+
+    def precision(self) -> Precision:
+        """What the update computes gradients in."""
+        precision: Precision = self._driving_module().precision
+        return precision
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Adam in one fused kernel; ``adam_epsilon`` comes with the configuration."""
@@ -61,6 +80,55 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
             params=parameters,
             lr_or_lr_schedule=config.lr,
         )
+
+    def update(
+        self,
+        *,
+        training_data: TrainingData,
+        timesteps: dict[str, Any],
+        num_epochs: int,
+        minibatch_size: int,
+        num_total_minibatches: int = 0,
+        **_: Any,
+    ) -> Any:
+        """Learn from episodes as RLlib does, but from whole tensors.
+
+        Args:
+            training_data: Episodes of :class:`training.env_runner.DrivingEnvRunner`.
+            timesteps: Handed on.
+            num_epochs: Passes over the batch.
+            minibatch_size: Decisions of one optimizer step.
+            num_total_minibatches: Optimizer steps in all, where several processes learn together
+                and must take as many; 0 for as many as the epochs have.
+
+        Returns:
+            RLlib's reduced metrics; losses are those of the last minibatch.
+        """
+        self.before_gradient_based_update(timesteps=timesteps)
+        training_data.solve_refs()
+        batch = make_batch(
+            self._driving_module(),
+            training_data.episodes,
+            gamma=self.config.gamma,
+            lambda_=self.config.lambda_,
+        )
+        steps = minibatches(batch, size=minibatch_size, epochs=num_epochs)
+        if num_total_minibatches:
+            steps = islice(
+                minibatches(batch, size=minibatch_size, epochs=num_total_minibatches),
+                num_total_minibatches,
+            )
+        for minibatch in steps:
+            by_module = {DEFAULT_MODULE_ID: minibatch}
+            outputs = self.module.forward_train(by_module)
+            losses = self.compute_losses(fwd_out=outputs, batch=by_module)
+            gradients = self.compute_gradients(losses)
+            self.apply_gradients(self.postprocess_gradients(gradients))
+        self.metrics.log_value(
+            (DEFAULT_MODULE_ID, self.TOTAL_LOSS_KEY), losses[DEFAULT_MODULE_ID], window=1
+        )
+        self.after_gradient_based_update(timesteps=timesteps)
+        return self.metrics.reduce()
 
     def coefficients(self) -> Coefficients:
         """The three, read from where the update reads them."""

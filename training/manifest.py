@@ -13,7 +13,7 @@ from pydantic import Field
 
 from training.actions import ActionFilter, ActionMapping, output_count
 from training.environment import Pipeline
-from training.network import Actor, NetworkShape
+from training.network import Actor, NetworkShape, Precision
 
 FORMAT_VERSION: Final = 1
 _SEAL: Final = "seal"
@@ -70,6 +70,8 @@ class Manifest(PolicyDescription, frozen=True, extra="forbid"):
     """Decisions that the trial had sampled."""
     mean_return: pydantic.FiniteFloat | None
     """Mean return of the latest training episodes, unscaled, of sampled (not greedy) actions."""
+    precision: Precision | None = None
+    """Number format of the gradients that trained it; None where that is not known."""
     git_revision: str | None
     created_at: pydantic.AwareDatetime
     files: FileDigests

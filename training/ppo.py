@@ -13,17 +13,16 @@ from ray.tune.registry import register_env
 
 from training.actions import MapActions
 from training.coaching import Coached
+from training.env_runner import DrivingEnvRunner
 from training.environment import Wrap, make_env
 from training.fresh_tracks import FreshTracks
-from training.learner import ADAM_EPSILON, DrivingLearner
+from training.learner import ADAM_EPSILON, PRECISION, DrivingLearner
 from training.recipe import Choice, LogUniform, Recipe
 from training.resources import Resources
 from training.returns import ReportReturns
 from training.rl_module import module_spec
-from training.sampling import sample_in_batches
 from training.seeds import spread
 from training.stabilization import StabilizationCallback
-from training.train_batch import learn_in_batches
 from training.vector_environment import VectorDriving
 
 ENV_NAME = "carracing_pixels"
@@ -54,7 +53,6 @@ def make_vector_env(recipe: Recipe, count: int) -> VectorDriving:
             stacked=False,
         ),
         count,
-        stack=recipe.pipeline.stack,
         mapping=recipe.action_mapping,
     )
 
@@ -96,9 +94,9 @@ def build_config(
         seed: Of environments, sampling and initial weights; runs whose seeds differ have none of
             their random numbers in common.
         searching: Put the recipe's search ranges in place of its defaults.
-        batched: Sample as ``training.sampling`` does, and make batches as
-            ``training.train_batch`` does; off for RLlib's own way, which is slower and whose
-            environments' seeds count on from ``seed``, unlike those of ``training.seeds``.
+        batched: Sample with ``training.env_runner``, and learn with ``training.learner``; off for
+            RLlib's own env runner, connectors and update, which are slower and whose environments'
+            seeds count on from ``seed``, unlike those of ``training.seeds``.
     """
     register_env(ENV_NAME, functools.partial(make_registered_env, recipe))
     training: dict[str, Any] = {
@@ -128,10 +126,10 @@ def build_config(
         # PPO's sampling and learning alternate, so a single learner gains nothing from a process
         # of its own.
         .learners(
-            learner_class=DrivingLearner,
             num_learners=resources.num_learners if resources.num_learners > 1 else 0,
             num_cpus_per_learner=resources.main_cpus,
             num_gpus_per_learner=resources.gpus_per_learner,
+            learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon, PRECISION: recipe.precision},
         )
         .resources(num_cpus_for_main_process=resources.main_cpus)
         .fault_tolerance(restart_failed_env_runners=True)
@@ -151,9 +149,20 @@ def build_config(
             use_kl_loss=recipe.kl_coeff > 0,
             kl_coeff=recipe.kl_coeff,
             kl_target=recipe.kl_target,
-            learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon},
         )
         .callbacks([ReportReturns, FreshTracks, functools.partial(StabilizationCallback, recipe)])
         .debugging(seed=None if seed is None else spread(seed), log_level="ERROR")
     )
-    return learn_in_batches(sample_in_batches(config)) if batched else config
+    if not batched:
+        return config
+    # There are no connectors whose states would have to be exchanged after each iteration.
+    return config.learners(
+        learner_class=DrivingLearner, add_default_connectors_to_learner_pipeline=False
+    ).env_runners(
+        env_runner_cls=DrivingEnvRunner,
+        gym_env_vectorize_mode="vector_entry_point",
+        merge_env_runner_states=False,
+        broadcast_env_runner_states=False,
+        # Shards of episodes, for several learners, keep the pictures that complete a stack.
+        episode_lookback_horizon=recipe.pipeline.stack - 1,
+    )

@@ -216,6 +216,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             phase=result["phase"],
             env_steps=int(result["num_env_steps_sampled_lifetime"]),
             mean_return=mean_return if math.isfinite(mean_return) else None,
+            precision=result.get("precision"),
             git_revision=self._revision,
             created_at=datetime.now(UTC),
             files=files,

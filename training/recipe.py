@@ -17,7 +17,13 @@ from training.actions import ActionFilter, ActionMapping
 from training.coaching import Coaching
 from training.environment import Pipeline, Simulator
 from training.manifest import PolicyDescription
-from training.network import ConvLayer, CriticKind, Initialization, NetworkShape
+from training.network import (
+    ConvLayer,
+    CriticKind,
+    Initialization,
+    NetworkShape,
+    PrecisionOption,
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,10 @@ class Recipe:
     """Decisions of one gradient step (searched)."""
     num_epochs: int = 10
     """Passes over the batch in one iteration (searched)."""
+
+    precision: PrecisionOption = "fp32"
+    """Number format of gradients: fp32, bf16, or auto for the one that is faster where the learner
+    runs. Policies are fp32."""
 
     simulator: Simulator = "fast"
     """What samples; stock is Gymnasium's own, which drives the same but draws far slower."""

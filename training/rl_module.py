@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDiagGaussian
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
@@ -13,7 +14,14 @@ from torch import Tensor, nn
 
 from training.beta import TorchBeta
 from training.manifest import PolicyDescription
-from training.network import Critic, CriticKind, Initialization, initialize_orthogonally
+from training.network import (
+    Critic,
+    CriticKind,
+    Initialization,
+    PixelNetwork,
+    Precision,
+    initialize_orthogonally,
+)
 
 _DISTRIBUTIONS = {"diagonal_gaussian": TorchDiagGaussian, "beta": TorchBeta}
 _POLICY_GAIN = 0.01
@@ -25,6 +33,8 @@ class DrivingModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):  # type:
     """Actor and critic; its outputs go to the simulator through ``training.actions``."""
 
     description: PolicyDescription
+    precision: Precision = "fp32"
+    """What the hidden layers' gradients are computed in."""
 
     def setup(self) -> None:
         """Build both networks; env runners drop the critic again (inference only)."""
@@ -45,8 +55,8 @@ class DrivingModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):  # type:
             self.eval()
 
     def get_non_inference_attributes(self) -> list[str]:
-        """What acting does not need."""
-        return ["critic"]
+        """What sampling does not need: a critic of its own predicts values where it learns."""
+        return [] if self._shared else ["critic"]
 
     def train(self, mode: bool = True) -> DrivingModule:
         """Switch the mode as torch does, if it is another one.
@@ -59,10 +69,14 @@ class DrivingModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):  # type:
         return self
 
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        return {Columns.ACTION_DIST_INPUTS: self.actor(batch[Columns.OBS])}
+        embedding = self.actor.embed(batch[Columns.OBS])
+        outputs = {Columns.ACTION_DIST_INPUTS: self.actor.decide(embedding)}
+        if self._shared:
+            outputs[Columns.VF_PREDS] = self.critic(embedding).squeeze(-1)
+        return outputs
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        embedding = self.actor.embed(batch[Columns.OBS])
+        embedding = self._embed(self.actor, batch[Columns.OBS])
         outputs = {Columns.ACTION_DIST_INPUTS: self.actor.decide(embedding)}
         if self._shared:
             outputs[Columns.EMBEDDINGS] = embedding
@@ -78,11 +92,27 @@ class DrivingModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):  # type:
         Returns:
             (N,) float32.
         """
-        seen: Tensor = batch[Columns.OBS]
-        if self._shared:
-            seen = self.actor.embed(seen) if embeddings is None else embeddings
-        values: Tensor = self.critic(seen).squeeze(-1)
-        return values
+        values: Tensor
+        if isinstance(self.critic, Critic):
+            values = self.critic.decide(self._embed(self.critic, batch[Columns.OBS]))
+        else:
+            if embeddings is None:
+                embeddings = self._embed(self.actor, batch[Columns.OBS])
+            values = self.critic(embeddings)
+        return values.squeeze(-1)
+
+    def _embed(self, network: PixelNetwork, observations: Tensor) -> Tensor:
+        """A network's hidden layer, (N, hidden) float32.
+
+        Only gradients are computed with fewer bits. Values that advantages are made of are not, and
+        neither is the last layer: a value of 40 would be a multiple of 0.25.
+        """
+        with torch.autocast(
+            observations.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.precision == "bf16" and torch.is_grad_enabled(),
+        ):
+            return network.embed(observations).float()
 
 
 def module_spec(

@@ -21,7 +21,7 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
 
     Within a phase, learning rate and entropy bonus fall as the recipe anneals them. Adds to every
     result: ``phase``, ``lr``, ``entropy_coeff`` and ``clip_param`` as they were in force in that
-    iteration.
+    iteration, and the learner's ``precision``.
     """
 
     _exploring: Coefficients
@@ -60,9 +60,9 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **_: Any) -> None:
         """Report what was in force, then switch if this was the last exploring iteration."""
         iteration = result["training_iteration"]
-        in_force = next(
-            iter(algorithm.learner_group.foreach_learner(DrivingLearner.coefficients))
-        ).get()
+        learners = algorithm.learner_group
+        in_force = next(iter(learners.foreach_learner(DrivingLearner.coefficients))).get()
+        result["precision"] = next(iter(learners.foreach_learner(DrivingLearner.precision))).get()
         result["phase"] = self._recipe.phase(iteration)
         result["lr"] = in_force.lr
         result["entropy_coeff"] = in_force.entropy_coeff

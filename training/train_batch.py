@@ -1,23 +1,18 @@
-"""Episodes → the batch that PPO learns from, the arrays kept whole.
+"""Episodes → the batch that PPO learns from, as whole tensors, and its minibatches.
 
 RLlib's default connectors take episodes apart step by step, lengthen each by a step that is then
-masked out of the loss, and leave the first epoch unshuffled. Here each column is one array from
-the start, values are predicted in chunks, and only real steps are learned from.
+masked out of the loss, and leave the first epoch unshuffled. Here each column is one tensor from
+the start, and only real steps are learned from.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.evaluation.postprocessing import Postprocessing
@@ -25,6 +20,9 @@ from torch import Tensor
 
 _CHUNK = 512
 """Observations whose values are predicted at once: all of a batch would need gigabytes."""
+
+Batch = dict[str, Tensor]
+"""Columns by name; the first axis of each is the decision."""
 
 
 def advantages(
@@ -51,58 +49,68 @@ def advantages(
     return estimates
 
 
-class TrainBatch(ConnectorV2):  # type: ignore[misc]
-    """Learner connector: what PPO's loss takes, from episode chunks and the value function."""
+def make_batch(
+    module: Any, episodes: Sequence[SingleAgentEpisode], *, gamma: float, lambda_: float
+) -> Batch:
+    """The columns of PPO's loss, in the episodes' order, on the module's device.
 
-    def __init__(
-        self,
-        input_observation_space: gym.Space[Any] | None = None,
-        input_action_space: gym.Space[Any] | None = None,
-        *,
-        gamma: float,
-        lambda_: float,
-        **options: Any,
-    ) -> None:
-        super().__init__(input_observation_space, input_action_space, **options)
-        self._gamma = gamma
-        self._lambda = lambda_
+    Args:
+        module: Predicts the values that were not predicted while sampling.
+        episodes: Chunks with single pictures, the stack's older ones in their lookback buffers.
+        gamma: Discount per step.
+        lambda_: Weight of longer returns.
+    """
+    device = next(module.parameters()).device
+    stack = module.description.pipeline.stack
+    stacked = [_stacks(episode, stack) for episode in episodes]
+    observations = torch.from_numpy(np.concatenate([seen[:-1] for seen in stacked])).to(device)
+    after = torch.from_numpy(np.stack([seen[-1] for seen in stacked])).to(device)
+    columns = {
+        name: np.concatenate([episode.get_extra_model_outputs(name) for episode in episodes])
+        for name in episodes[0].extra_model_outputs
+    }
+    columns[Columns.ACTIONS] = np.concatenate([episode.get_actions() for episode in episodes])
+    values = columns.pop(Columns.VF_PREDS, None)
+    if values is None:
+        values = _values(module, observations)
+    estimates = []
+    starts = np.cumsum([len(episode) for episode in episodes])[:-1]
+    for episode, known, bootstrap in zip(
+        episodes, np.split(values, starts), _values(module, after), strict=True
+    ):
+        follows = np.float32(0.0 if episode.is_terminated else bootstrap)
+        rewards = np.asarray(episode.get_rewards(), np.float32)
+        estimates.append(advantages(rewards, np.append(known, follows), gamma, lambda_))
+    advantage = np.concatenate(estimates)
+    columns[Postprocessing.VALUE_TARGETS] = advantage + values
+    # RLlib normalizes over the batch as well, with this floor.
+    columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(
+        1e-4, float(advantage.std())
+    )
+    batch = {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
+    return batch | {Columns.OBS: observations}
 
-    def __call__(
-        self, *, rl_module: Any, episodes: Sequence[SingleAgentEpisode], **_: Any
-    ) -> dict[str, dict[str, Tensor]]:
-        """The batch of the one module, shuffled, on the module's device."""
-        module = rl_module[DEFAULT_MODULE_ID].unwrapped()
-        device = next(module.parameters()).device
-        seen = [episode.get_observations() for episode in episodes]
-        observations = torch.from_numpy(np.concatenate([chunk[:-1] for chunk in seen])).to(device)
-        after = torch.from_numpy(np.stack([chunk[-1] for chunk in seen])).to(device)
-        values, bootstraps = _values(module, observations), _values(module, after)
-        lengths = [len(episode) for episode in episodes]
-        estimates = []
-        for episode, known, bootstrap in zip(
-            episodes, np.split(values, np.cumsum(lengths)[:-1]), bootstraps, strict=True
-        ):
-            follows = np.float32(0.0 if episode.is_terminated else bootstrap)
-            rewards = np.asarray(episode.get_rewards(), np.float32)
-            estimates.append(
-                advantages(rewards, np.append(known, follows), self._gamma, self._lambda)
-            )
-        advantage = np.concatenate(estimates)
-        # RLlib normalizes over the batch as well, with this floor.
-        normalized = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
-        columns = {
-            Columns.ACTIONS: _column([episode.get_actions() for episode in episodes]),
-            **{
-                name: _column([episode.get_extra_model_outputs(name) for episode in episodes])
-                for name in (Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
-            },
-            Postprocessing.ADVANTAGES: torch.from_numpy(normalized),
-            Postprocessing.VALUE_TARGETS: torch.from_numpy(advantage + values),
-        }
-        order = torch.randperm(len(observations))
-        batch = {name: column.to(device)[order] for name, column in columns.items()}
-        batch[Columns.OBS] = observations[order]
-        return {DEFAULT_MODULE_ID: batch}
+
+def minibatches(batch: Batch, *, size: int, epochs: int) -> Iterator[Batch]:
+    """Whole minibatches, each epoch in an order of its own; what is left over is another each time.
+
+    Args:
+        batch: All columns.
+        size: Decisions of a minibatch; of all of them if there are fewer.
+        epochs: Passes over the batch.
+    """
+    decisions = len(batch[Columns.OBS])
+    size = min(size, decisions)
+    for _ in range(epochs):
+        order = torch.randperm(decisions).to(batch[Columns.OBS].device)
+        for rows in torch.split(order[: decisions // size * size], size):
+            yield {name: column.index_select(0, rows) for name, column in batch.items()}
+
+
+def _stacks(episode: SingleAgentEpisode, stack: int) -> NDArray[np.uint8]:
+    """The observations of a chunk, (T + 1, size, size, stack), as a view of its pictures."""
+    pictures = episode.get_observations(slice(1 - stack or None, None), neg_index_as_lookback=True)
+    return np.lib.stride_tricks.sliding_window_view(pictures, stack, axis=0)
 
 
 def _values(module: Any, observations: Tensor) -> NDArray[np.float32]:
@@ -113,23 +121,3 @@ def _values(module: Any, observations: Tensor) -> NDArray[np.float32]:
         ]
     values: NDArray[np.float32] = torch.cat(chunks).numpy(force=True)
     return values
-
-
-def _column(chunks: Sequence[NDArray[np.float32]]) -> Tensor:
-    return torch.from_numpy(np.concatenate(chunks))
-
-
-def _learner_connector(
-    observations: gym.Space[Any], actions: gym.Space[Any], *, gamma: float, lambda_: float
-) -> ConnectorV2:
-    return TrainBatch(observations, actions, gamma=gamma, lambda_=lambda_)
-
-
-def learn_in_batches(config: PPOConfig) -> PPOConfig:
-    """Make train batches with the connector above; gamma and lambda must be set already."""
-    return config.learners(
-        learner_connector=functools.partial(
-            _learner_connector, gamma=config.gamma, lambda_=config.lambda_
-        ),
-        add_default_connectors_to_learner_pipeline=False,
-    )

@@ -132,7 +132,7 @@ def test_what_is_sampled_on_another_node_goes_through_both_stores() -> None:
     assert 0 < runner["simulation"] < runner["sampling"] <= only.main["waiting"]
     assert 0 < only.main["learning"] < only.main["update"]
     assert only.main["waiting"] + only.main["update"] < only.wall
-    observations = 64 * 84 * 84 * 4
-    assert observations < taken.samples_bytes < 1.5 * observations
+    pictures = 64 * 84 * 84
+    assert pictures < taken.samples_bytes < 1.5 * pictures
     carried = taken.samples_bytes + taken.weights_bytes
     assert 1.9 * carried < taken.stored_bytes < 2.5 * carried

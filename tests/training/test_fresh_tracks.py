@@ -57,13 +57,13 @@ def test_an_env_runner_in_the_place_of_a_lost_one_does_not_begin_again(tiny_reci
 
     trial.train()
     trial.train()
-    assert ask(lambda runner: runner.env.unwrapped.begins_after) == [0]
+    assert ask(lambda runner: runner.begins_after) == [0]
     (lost,) = ask(lambda _: os.getpid())
     os.kill(lost, signal.SIGKILL)
     deadline = time.monotonic() + 120
     while ask(lambda _: os.getpid()) in ([], [lost]):
         assert time.monotonic() < deadline
         trial.train()
-    (begins_after,) = ask(lambda runner: runner.env.unwrapped.begins_after)
+    (begins_after,) = ask(lambda runner: runner.begins_after)
     assert begins_after >= 2
     trial.stop()

@@ -43,7 +43,7 @@ def test_the_published_recipe_reaches_rllib() -> None:
 def test_the_swift_recipe_reaches_rllib() -> None:
     recipe = RECIPES["swift"]
     config = build_config(recipe, LOCAL)
-    assert config.learner_config_dict == {"adam_epsilon": 1e-5}
+    assert config.learner_config_dict["adam_epsilon"] == 1e-5
     model = config.rl_module_spec.model_config
     assert model["critic"] == "shared"
     assert model["initialization"] == "orthogonal"

@@ -6,11 +6,11 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
-from training.ppo import build_config, make_vector_env
+from training.env_runner import DrivingEnvRunner
+from training.ppo import build_config
 from training.recipe import Recipe
 from training.seeds import GIVEN_SEEDS, SCORE_SEEDS, TRAINING_SEEDS, environment_seeds
 
@@ -58,14 +58,16 @@ def test_training_s_seeds_are_in_the_other_half(runners: range) -> None:
 def test_env_runners_start_their_environments_in_training_s_half(
     tiny_recipe: Recipe, seed: int | None
 ) -> None:
-    recipe = dataclasses.replace(tiny_recipe, num_envs_per_env_runner=ENVS)
+    recipe = dataclasses.replace(
+        tiny_recipe, num_envs_per_env_runner=ENVS, train_batch_size_per_learner=60
+    )
     found: list[int] = []
     for worker in range(2):
-        runner = SingleAgentEnvRunner(
+        runner = DrivingEnvRunner(
             config=build_config(recipe, LOCAL, seed=seed), worker_index=worker
         )
         # Long enough for some episodes to end and the next to start.
-        runner.sample(num_timesteps=60, random_actions=True)
+        runner.sample()
         envs = runner.env.unwrapped.envs
         assert all(len(env.unwrapped.seeds) > 1 for env in envs)
         found += starts(envs)
@@ -80,11 +82,11 @@ def test_runs_with_neighbouring_seeds_share_no_tracks_and_no_noise(tiny_recipe: 
     noise: list[int] = []
     for seed in (1, 2, 3):
         for worker in (1, 2, 3):
-            runner = SingleAgentEnvRunner(
+            runner = DrivingEnvRunner(
                 config=build_config(recipe, LOCAL, seed=seed), worker_index=worker
             )
             noise.append(torch.initial_seed())
-            runner.sample(num_timesteps=ENVS, random_actions=True)
+            runner.sample()
             tracks += starts(runner.env.unwrapped.envs)
     assert len(set(tracks)) == 9 * ENVS
     assert len(set(noise)) == 9
@@ -92,7 +94,7 @@ def test_runs_with_neighbouring_seeds_share_no_tracks_and_no_noise(tiny_recipe: 
 
 @pytest.mark.parametrize("seed", [SCORE_SEEDS[0], None])
 def test_so_does_the_real_simulator(tiny_recipe: Recipe, seed: int | None) -> None:
-    env = make_vector_env(tiny_recipe, 2)
-    env.reset(seed=seed)
-    assert min(starts([*env.envs])) >= TRAINING_SEEDS.start
-    env.close()
+    runner = DrivingEnvRunner(config=build_config(tiny_recipe, LOCAL, seed=seed))
+    runner.sample()
+    assert min(starts([*runner.env.unwrapped.envs])) >= TRAINING_SEEDS.start
+    runner.stop()

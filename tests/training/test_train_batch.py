@@ -1,27 +1,31 @@
-"""Batches for the learner, against RLlib's own way of making them."""
+"""Batches for the learner and what it learns of them, against RLlib's own way."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from tests.training.conftest import LOCAL
 from tests.training.picture_env import make_picture_env
 from training.coaching import Coaching
+from training.env_runner import DrivingEnvRunner
 from training.ppo import build_config
 from training.recipe import RECIPES, Recipe
-from training.train_batch import advantages
+from training.train_batch import advantages, make_batch, minibatches
 
 
 @pytest.fixture(autouse=True)
@@ -31,35 +35,75 @@ def without_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["published", "swift"])
 def recipe(request: pytest.FixtureRequest, tiny_recipe: Recipe) -> Recipe:
-    if request.param == "published":
-        return tiny_recipe
-    return dataclasses.replace(RECIPES["swift"], coaching=Coaching(), num_envs_per_env_runner=3)
+    """Forty decisions of two environments a batch."""
+    recipe = tiny_recipe
+    if request.param == "swift":
+        # RLlib has no option for Adam's epsilon.
+        recipe = dataclasses.replace(RECIPES["swift"], coaching=Coaching(), adam_epsilon=1e-8)
+    return dataclasses.replace(
+        recipe,
+        num_envs_per_env_runner=2,
+        train_batch_size_per_learner=40,
+        minibatch_size=40,
+        num_epochs=2,
+    )
 
 
-@pytest.fixture
-def sampled(recipe: Recipe) -> Iterator[tuple[Recipe, list[Any]]]:
-    """Chunks of episodes: whole ones, beginnings and ends, terminated, truncated and cut."""
-    runner = SingleAgentEnvRunner(config=build_config(recipe, LOCAL, seed=4))
-    yield recipe, [chunk for _ in range(3) for chunk in runner.sample(num_timesteps=40)]
-    runner.stop()
-
-
-def make_batch(recipe: Recipe, episodes: list[Any], *, batched: bool) -> tuple[Any, Any]:
-    """What a learner of the same weights makes of the episodes; and that learner."""
+def build_learner(recipe: Recipe, *, batched: bool = True) -> Any:
+    """A learner with the same first weights each time."""
     config = build_config(recipe, LOCAL, seed=4, batched=batched)
     torch.manual_seed(0)
-    runner = SingleAgentEnvRunner(config=config)
-    learner = config.build_learner(
-        env=runner.env,
-        spaces={
-            DEFAULT_MODULE_ID: (runner.env.single_observation_space, runner.env.single_action_space)
-        },
-    )
+    runner_class = DrivingEnvRunner if batched else SingleAgentEnvRunner
+    runner = runner_class(config=config)
+    spaces = {
+        DEFAULT_MODULE_ID: (runner.env.single_observation_space, runner.env.single_action_space)
+    }
+    if not batched:
+        config = config.copy(copy_frozen=False).learners(learner_class=PPOTorchLearner)
+    learner = config.build_learner(env=runner.env, spaces=spaces)
     runner.stop()
-    batch = learner._learner_connector(
-        rl_module=learner.module, batch={}, episodes=episodes, shared_data={}
-    )
-    return batch[DEFAULT_MODULE_ID], learner
+    return learner
+
+
+def module_of(learner: Any) -> Any:
+    return learner.module[DEFAULT_MODULE_ID].unwrapped()
+
+
+def sample(recipe: Recipe, learner: Any) -> list[Any]:
+    """Chunks of episodes that the learner's network drove: terminated, truncated and cut ones."""
+    runner = DrivingEnvRunner(config=build_config(recipe, LOCAL, seed=4))
+    runner.module.load_state_dict(module_of(learner).state_dict(), strict=False)
+    runner.sample()
+    episodes = runner.sample()
+    runner.stop()
+    assert {(e.is_terminated, e.is_truncated) for e in episodes} == {
+        (True, False),
+        (False, True),
+        (False, False),
+    }
+    return episodes
+
+
+def stacked(episode: Any) -> SingleAgentEpisode:
+    """The chunk as RLlib's own env runner would give it: with whole observations."""
+    pictures = episode.get_observations(slice(-3, None), neg_index_as_lookback=True)
+    return SingleAgentEpisode(
+        observations=[np.stack(pictures[t : t + 4], axis=-1) for t in range(len(episode) + 1)],
+        infos=[{}] * (len(episode) + 1),
+        actions=list(episode.get_actions()),
+        rewards=list(episode.get_rewards()),
+        extra_model_outputs={
+            name: list(episode.get_extra_model_outputs(name))
+            for name in (Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
+        },
+        terminated=episode.is_terminated,
+        truncated=episode.is_truncated,
+        len_lookback_buffer=0,
+    ).to_numpy()
+
+
+def batch_of(learner: Any, recipe: Recipe, episodes: list[Any]) -> dict[str, Tensor]:
+    return make_batch(module_of(learner), episodes, gamma=recipe.gamma, lambda_=recipe.gae_lambda)
 
 
 def by_action(batch: Any) -> dict[str, Tensor]:
@@ -80,18 +124,20 @@ def by_action(batch: Any) -> dict[str, Tensor]:
     return {name: column[order] for name, column in columns.items()}
 
 
-def test_batches_hold_what_rllibs_own_connectors_make(sampled: tuple[Recipe, list[Any]]) -> None:
-    recipe, episodes = sampled
-    assert {(e.is_terminated, e.is_truncated) for e in episodes} == {
-        (True, False),
-        (False, True),
-        (False, False),
-    }
-    ours, theirs = (
-        by_action(make_batch(recipe, copy.deepcopy(episodes), batched=batched)[0])
-        for batched in (True, False)
+def test_batches_hold_what_rllibs_own_connectors_make(recipe: Recipe) -> None:
+    learner = build_learner(recipe)
+    episodes = sample(recipe, learner)
+    ours = by_action(batch_of(learner, recipe, episodes))
+    assert len(ours[Columns.ACTIONS]) == 40
+    rllibs = build_learner(recipe, batched=False)
+    rllibs.module.set_state(learner.module.get_state())
+    connected = rllibs._learner_connector(
+        rl_module=rllibs.module,
+        batch={},
+        episodes=[stacked(episode) for episode in episodes],
+        shared_data={},
     )
-    assert len(ours[Columns.ACTIONS]) == sum(len(episode) for episode in episodes)
+    theirs = by_action(connected[DEFAULT_MODULE_ID])
     for name in (Columns.OBS, Columns.ACTIONS, Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS):
         assert torch.equal(ours[name], theirs[name]), name
     torch.testing.assert_close(
@@ -107,21 +153,57 @@ def test_batches_hold_what_rllibs_own_connectors_make(sampled: tuple[Recipe, lis
     assert float(line[0, 0]) > 0
 
 
-def test_advantages_are_normalized_and_decisions_shuffled(
-    sampled: tuple[Recipe, list[Any]],
-) -> None:
-    recipe, episodes = sampled
-    batch, _ = make_batch(recipe, episodes, batched=True)
-    estimates = batch[Postprocessing.ADVANTAGES]
+def test_an_update_learns_what_rllibs_own_learns_from_the_same_batch(recipe: Recipe) -> None:
+    learner, rllibs = build_learner(recipe), build_learner(recipe, batched=False)
+    rllibs.module.set_state(learner.module.get_state())
+    before = copy.deepcopy(module_of(learner).state_dict())
+    episodes = sample(recipe, learner)
+    batch = batch_of(learner, recipe, episodes)
+    learner.update(
+        training_data=TrainingData(episodes=episodes),
+        timesteps={},
+        num_epochs=recipe.num_epochs,
+        minibatch_size=recipe.minibatch_size,
+    )
+    rllibs.update(
+        batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch)}, 40),
+        timesteps={},
+        num_epochs=recipe.num_epochs,
+        minibatch_size=recipe.minibatch_size,
+    )
+    expected = module_of(rllibs).state_dict()
+    for name, weight in module_of(learner).state_dict().items():
+        torch.testing.assert_close(weight, expected[name], atol=2e-5, rtol=0, msg=name)
+    assert any(not torch.equal(before[name], weight) for name, weight in expected.items())
+
+
+def test_advantages_are_normalized(recipe: Recipe) -> None:
+    learner = build_learner(recipe)
+    estimates = batch_of(learner, recipe, sample(recipe, learner))[Postprocessing.ADVANTAGES]
     assert float(estimates.mean()) == pytest.approx(0, abs=1e-5)
     assert float(estimates.std(correction=0)) == pytest.approx(1, abs=1e-4)
-    in_order = np.concatenate([episode.get_actions() for episode in episodes])
-    assert not np.array_equal(batch[Columns.ACTIONS].numpy(), in_order)
 
 
-def test_observations_stay_bytes(sampled: tuple[Recipe, list[Any]]) -> None:
-    recipe, episodes = sampled
-    batch, _ = make_batch(recipe, episodes, batched=True)
+def test_each_epoch_is_whole_minibatches_in_another_order() -> None:
+    numbers = torch.arange(10)
+    batch = {Columns.OBS: numbers, "twice": 2 * numbers}
+    orders = []
+    for first, second, third in zip(*[minibatches(batch, size=3, epochs=4)] * 3, strict=True):
+        epoch = torch.cat([first[Columns.OBS], second[Columns.OBS], third[Columns.OBS]])
+        assert len(set(epoch.tolist())) == 9
+        assert torch.equal(first["twice"], 2 * first[Columns.OBS])
+        orders.append(tuple(epoch.tolist()))
+    assert len(set(orders)) == 4
+
+
+def test_a_batch_smaller_than_a_minibatch_is_one() -> None:
+    (minibatch,) = minibatches({Columns.OBS: torch.arange(3)}, size=8, epochs=1)
+    assert sorted(minibatch[Columns.OBS].tolist()) == [0, 1, 2]
+
+
+def test_observations_stay_bytes(recipe: Recipe) -> None:
+    learner = build_learner(recipe)
+    batch = batch_of(learner, recipe, sample(recipe, learner))
     assert batch[Columns.OBS].dtype == torch.uint8
 
 
