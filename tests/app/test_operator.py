@@ -221,7 +221,9 @@ async def test_overload_is_refused_and_not_suffered(
 
     async def probe() -> Counter[int]:
         statuses: Counter[int] = Counter()
-        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+        # An idle connection may be closed at the moment when it is used again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits) as client:
             while not ended.is_set():
                 for path in ("/health/live", "/health/ready"):
                     statuses[(await client.get(path)).status_code] += 1
