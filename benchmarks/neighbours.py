@@ -68,7 +68,10 @@ class Caller:
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         with httpx.Client(base_url=self.service.url, headers=headers, timeout=_CALL_S) as client:
             while not self.stop.is_set():
-                self.outcomes[self._ask(client)] += 1
+                outcome = self._ask(client)
+                self.outcomes[outcome] += 1
+                if outcome != "own":
+                    time.sleep(_POLL_S)
 
     def _ask(self, client: httpx.Client) -> str:
         """Who answered a query."""
