@@ -2,7 +2,9 @@
 
 ::
 
-    <root>/latest.json                                   which policy to use
+    <root>/latest.json                                   the policy that was promoted last
+    <root>/best.json                                     the one with the highest validation score
+    <root>/runs/<run>/policies/validation.json           the validation scores of a run's policies
     <root>/runs/<run>/policies/<version>/policy.safetensors
     <root>/runs/<run>/policies/<version>/manifest.json   written last: it exists from here on
     <root>/runs/<run>/progress.csv, best_config.json, <trial>/…   written by training
@@ -16,6 +18,8 @@ from training.manifest import Name
 
 RUNS = "runs"
 LATEST_FILE = "latest.json"
+BEST_FILE = "best.json"
+VALIDATION_FILE = "validation.json"
 PROGRESS_FILE = "progress.csv"
 
 
@@ -34,6 +38,11 @@ class PolicyRef(pydantic.BaseModel, frozen=True, extra="forbid"):
 def run_folder(run: str) -> str:
     """The folder of a run, relative to the storage root."""
     return f"{RUNS}/{run}"
+
+
+def validation_file(run: str) -> str:
+    """The validation scores of a run's policies, relative to the storage root."""
+    return f"{run_folder(run)}/policies/{VALIDATION_FILE}"
 
 
 def progress_file(run: str) -> str:

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pyarrow import fs
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
+from training.best_checkpoint import BestCheckpoints
 from training.checkpoint import NotACheckpointError, load_actor
 from training.layout import PolicyRef, run_folder
 from training.manifest import Manifest
@@ -26,7 +26,8 @@ from training.retention import prune
 from training.retrying import patiently, pause_before
 from training.storage import Storage
 from training.store import PolicyStore
-from training.trial_checkpoints import BEST_CHECKPOINT, survey
+from training.trial_checkpoints import survey
+from training.validator import Validator
 from training.whole_files import reading
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         *,
         revision: str | None = None,
         keep_policies: int | None = None,
+        promote: bool = True,
+        validator: Validator | None = None,
     ) -> None:
         """Publish to a storage root.
 
@@ -84,7 +87,10 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             recipe_name: The recipe, for the manifests.
             revision: The commit that trains, for the manifests.
             keep_policies: How many of the run's newest policies are kept, and each trial's newest
-                besides; None keeps all.
+                and the best one besides; None keeps all.
+            promote: Whether each policy becomes the latest; else only the first one does, where
+                there is no latest yet.
+            validator: Gets every policy that was published.
         """
         self._storage = storage
         self._store = PolicyStore(storage)
@@ -92,18 +98,20 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         self._run = run
         self._recipe_name = recipe_name
         self._revision = revision
-        self._best: dict[str, float] = {}
+        self._promote = promote
+        self._validator = validator
+        self._best = BestCheckpoints(storage, run)
         self._published: dict[str, PolicyRef] = {}
         self._unpublished: dict[str, _Unpublished] = {}
 
     def get_state(self) -> dict[str, Any]:
-        """What a resumed run needs: each trial's best return and newest policy."""
+        """What a resumed run needs: what each trial's best checkpoint is, and its newest policy."""
         published = {trial: ref.model_dump() for trial, ref in self._published.items()}
-        return {"best": self._best, "published": published}
+        return {**self._best.get_state(), "published": published}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up where :meth:`get_state` left off."""
-        self._best = state["best"]
+        self._best.set_state(state)
         self._published = {
             trial: PolicyRef.model_validate(ref) for trial, ref in state["published"].items()
         }
@@ -117,8 +125,10 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         self._try(trial.trial_id, _Unpublished(dict(trial.last_result), checkpoint))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Try again what storage has refused."""
+        """Try again what storage has refused; keep the best checkpoint by new scores."""
         del iteration, trials
+        if self._validator is not None:
+            self._best.keep_by_score(self._validator.validations)
         for trial, unpublished in list(self._unpublished.items()):
             if time.monotonic() >= unpublished.next_at:
                 self._try(trial, unpublished)
@@ -191,7 +201,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             self._prune()
 
     def _publish_and_keep(self, trial: str, unpublished: _Unpublished) -> None:
-        for step in (self._publish, self._keep_if_best)[unpublished.done :]:
+        for step in (self._publish, self._best.keep_by_return)[unpublished.done :]:
             try:
                 step(trial, unpublished.result, unpublished.checkpoint)
             except (ValueError, NotACheckpointError, BrokenPolicyError):
@@ -225,8 +235,18 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         published = PublishedPolicy(manifest, weights)
         # What no reader would take is not published: a network that has diverged, say.
         Policy.from_published(published).warm_up()
-        self._published[trial] = self._store.publish(manifest, weights)
+        promote = self._promote or not self._has_latest()
+        ref = self._published[trial] = self._store.publish(manifest, weights, promote=promote)
         logger.info("published %s", manifest.version)
+        if self._validator is not None:
+            self._validator.add(ref)
+            self._best.offer(trial, ref, iteration, checkpoint)
+
+    def _has_latest(self) -> bool:
+        try:
+            return self._store.latest_ref() is not None
+        except BrokenPolicyError:
+            return False
 
     def _prune(self) -> None:
         """Delete old policies; what could not be deleted now goes after the next one."""
@@ -238,21 +258,3 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             prune(self._store, self._run, keep=self._keep_policies, spare=spare)
         except (OSError, BrokenPolicyError) as error:
             logger.warning("old policies could not be deleted: %s", error)
-
-    def _keep_if_best(self, trial: str, result: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-        mean_return = float(result["return_mean"])
-        if math.isnan(mean_return) or mean_return <= self._best.get(trial, -math.inf):
-            return
-        storage = self._storage
-        folder = f"{run_folder(self._run)}/{trial}"
-        kept = f"{BEST_CHECKPOINT}{result['training_iteration']:06d}"
-        if checkpoint.path != storage.at(f"{folder}/{kept}"):
-            storage.copy_folder(
-                checkpoint.path,
-                f"{folder}/{kept}",
-                source_filesystem=reading(checkpoint.filesystem or fs.LocalFileSystem()),
-            )
-        self._best[trial] = mean_return
-        for name in storage.folders(folder):
-            if name.startswith(BEST_CHECKPOINT) and name != kept:
-                storage.delete_folder(f"{folder}/{name}")

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from training.layout import PolicyRef
 from training.store import PolicyStore
+from training.validation import best_first
 
 logger = logging.getLogger(__name__)
 
@@ -14,8 +15,9 @@ logger = logging.getLogger(__name__)
 def prune(store: PolicyStore, run: str, *, keep: int, spare: Collection[PolicyRef]) -> None:
     """Delete the policies of a run but its newest ones, with what was left of others before.
 
-    What ``latest.json`` names stays at any rate. Whoever reads one of those that go finishes, or
-    misses it as one that was never there.
+    What ``latest.json`` and ``best.json`` name stays, and so does the run's policy with the highest
+    validation score. Whoever reads one of those that go finishes, or misses it as one that was
+    never there.
 
     Args:
         store: Where they are published, by this process alone.
@@ -25,7 +27,7 @@ def prune(store: PolicyStore, run: str, *, keep: int, spare: Collection[PolicyRe
 
     Raises:
         ValueError: ``keep`` is below 1.
-        BrokenPolicyError: What is the latest cannot be told.
+        BrokenPolicyError: Which policy is the latest, or the best, cannot be told.
         OSError: Storage is away; the next time deletes what was to go.
     """
     if keep < 1:
@@ -35,13 +37,14 @@ def prune(store: PolicyStore, run: str, *, keep: int, spare: Collection[PolicyRe
     if len(newest) < keep:
         return
     kept = {PolicyRef(run=run, version=manifest.version) for manifest in newest} | set(spare)
+    kept.update(best_first(found.validations)[:1])
     listed = {PolicyRef(run=run, version=manifest.version) for manifest in found.policies}
     oldest = min(manifest.version for manifest in newest)
     # What a deletion or a publication left that was cut short; versions sort by iteration.
     left = {ref for ref in found.unfinished if ref.version < oldest}
     for ref in sorted((listed | left) - kept, key=lambda ref: ref.version):
         # Asked for last, since somebody else may promote one at any time.
-        if ref == store.latest_ref():
+        if ref in (store.latest_ref(), store.best_ref()):
             continue
         store.delete(ref)
         logger.info("deleted policy %s: the newest %d are kept", ref.version, keep)

@@ -22,6 +22,8 @@ TRAINING_SEEDS: Final = range(2**31, 2**32)
 """Seeds of training's environments."""
 SCORE_SEEDS: Final = range(1_000_000, 1_000_100)
 """The tracks of a score: always these, so that scores can be compared."""
+VALIDATION_SEEDS: Final = range(2_000_000, 2_000_040)
+"""The tracks of a validation score: the first of them for each policy, all for a finalist."""
 
 
 def spread(seed: int) -> int:

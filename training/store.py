@@ -1,25 +1,26 @@
-"""The policies of a storage root: publish, list, find the newest."""
+"""The policies of a storage root: publish, list, find the newest and the best."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import pydantic
 
-from training.layout import LATEST_FILE, RUNS, PolicyRef, run_folder
+from training.layout import RUNS, PolicyRef, run_folder
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from training.pointers import Follow, answers, read_pointer, write_pointer
 from training.published import (
     BrokenPolicyError,
     PublishedPolicy,
-    faults,
     missing_manifest,
     parse_manifest,
     read_policy,
     verify,
 )
 from training.storage import Storage
+from training.validation import Validation, best_first, read_validations
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Listing:
     """Why the manifests of the others are not to be believed, or cannot be read."""
     unfinished: Collection[PolicyRef] = ()
     """Folders without a manifest: being published or deleted, or left over from that."""
+    validations: Mapping[PolicyRef, Validation] = field(default_factory=dict)
+    """Of the policies that have a validation score."""
 
 
 class PolicyStore:
@@ -58,8 +61,13 @@ class PolicyStore:
         """The store at a root; raises StorageError where the address is not usable."""
         return cls(Storage.open(root))
 
-    def publish(self, manifest: Manifest, weights: bytes) -> PolicyRef:
-        """Make a policy visible to every reader, and the latest.
+    def publish(self, manifest: Manifest, weights: bytes, *, promote: bool = True) -> PolicyRef:
+        """Make a policy visible to every reader.
+
+        Args:
+            manifest: Describes the policy.
+            weights: Contents of ``policy.safetensors``.
+            promote: Whether it becomes the latest.
 
         Raises:
             BrokenPolicyError: The manifest does not describe these weights.
@@ -70,12 +78,13 @@ class PolicyStore:
         ref = PolicyRef(run=manifest.run, version=manifest.version)
         self.storage.write(f"{ref.folder}/{WEIGHTS_FILE}", weights)
         self.storage.write(f"{ref.folder}/{MANIFEST_FILE}", manifest_json)
-        self.promote(ref)
+        if promote:
+            self.promote(ref)
         return ref
 
     def promote(self, ref: PolicyRef) -> None:
         """Make a policy that is already published the latest."""
-        self.storage.write(LATEST_FILE, ref.model_dump_json(indent=2).encode())
+        write_pointer(self.storage, "latest", ref)
 
     def delete(self, ref: PolicyRef) -> None:
         """Delete a policy, its manifest first: then it is not there, whatever is left of it.
@@ -94,22 +103,23 @@ class PolicyStore:
             BrokenPolicyError: It names none.
             OSError: Storage is away.
         """
-        try:
-            return PolicyRef.model_validate_json(self.storage.read(LATEST_FILE))
-        except FileNotFoundError:
-            return None
-        except pydantic.ValidationError as error:
-            raise BrokenPolicyError(f"{LATEST_FILE} is not valid: {faults(error)}") from error
+        return read_pointer(self.storage, "latest")
+
+    def best_ref(self) -> PolicyRef | None:
+        """The policy that ``best.json`` names; returns and raises as :meth:`latest_ref`."""
+        return read_pointer(self.storage, "best")
+
+    def followed_ref(self, follow: Follow) -> PolicyRef | None:
+        """The policy to use: the latest, also in place of the best while none has a score.
+
+        Returns and raises as :meth:`latest_ref`.
+        """
+        best = self.best_ref() if follow == "best" else None
+        return self.latest_ref() if best is None else best
 
     def answers(self) -> bool:
         """Whether storage can be read: tells one object at fault from storage that is away."""
-        try:
-            self.storage.read(LATEST_FILE)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
+        return answers(self.storage)
 
     def fetch(self, ref: PolicyRef) -> PublishedPolicy:
         """Read and verify one policy; raises what :func:`read_policy` does."""
@@ -162,21 +172,33 @@ class PolicyStore:
                 broken[ref] = str(error)
         self._manifests = manifests
         by_age = sorted(manifests.values(), key=lambda m: m.order, reverse=True)
-        return Listing(by_age, broken, unfinished)
+        validations = {
+            ref: validation
+            for listed in {ref.run for ref in manifests}
+            for version, validation in read_validations(self.storage, listed).items()
+            if (ref := PolicyRef(run=listed, version=version)) in manifests
+        }
+        return Listing(by_age, broken, unfinished, validations)
 
-    def newest_first(self) -> Iterator[PolicyRef]:
-        """Policies to try in turn: what ``latest.json`` names, then the others by age."""
-        latest: PolicyRef | None = None
+    def candidates(self, follow: Follow = "latest") -> Iterator[PolicyRef]:
+        """Policies to try in turn.
+
+        First :meth:`followed_ref`; then, for ``best``, those with a validation score, the highest
+        first; then all others, the newest first.
+        """
+        first: PolicyRef | None = None
         try:
-            latest = self.latest_ref()
+            first = self.followed_ref(follow)
         except BrokenPolicyError as error:
             logger.warning("policies are listed instead: %s", error)
-        if latest is not None:
-            yield latest
+        if first is not None:
+            yield first
         listing = self.listing()
+        by_score = best_first(listing.validations) if follow == "best" else []
         by_age = [PolicyRef(run=m.run, version=m.version) for m in listing.policies]
         # The broken ones come last, for the reasons that they give.
-        yield from (ref for ref in (*by_age, *listing.broken) if ref != latest)
+        in_turn = dict.fromkeys((*by_score, *by_age, *listing.broken))
+        yield from (ref for ref in in_turn if ref != first)
 
     def newest(self) -> PublishedPolicy:
         """The newest whole policy; others are skipped with a warning that says why.
@@ -188,7 +210,7 @@ class PolicyStore:
         reasons: list[str] = []
         for _ in range(_LOOKS):
             reasons, gone = [], False
-            for ref in self.newest_first():
+            for ref in self.candidates():
                 try:
                     return self._fetch_insistently(ref)
                 except FileNotFoundError:
@@ -221,12 +243,12 @@ class PolicyStore:
                 reason = str(error)
         raise BrokenPolicyError(f"{ref.version}: it cannot be read: {reason}")
 
-    def missed(self, ref: PolicyRef) -> bool:
-        """Whether a policy that was not found should have been: ``latest.json`` still names it.
+    def missed(self, ref: PolicyRef, follow: Follow = "latest") -> bool:
+        """Whether a policy that was not found should have been: it is still the one to use.
 
-        One that was merely deleted has successors, which come behind it in :meth:`newest_first`.
+        One that was merely deleted has successors, which come behind it in :meth:`candidates`.
         """
         try:
-            return self.latest_ref() == ref
+            return self.followed_ref(follow) == ref
         except BrokenPolicyError:
             return False

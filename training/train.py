@@ -11,7 +11,6 @@ import argparse
 import logging
 import math
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,22 +20,22 @@ from typing import Annotated, NoReturn
 import ray
 import tyro
 
-from training.progress import ProgressRow, best_trial, recent_return
+from training.conclusion import conclude, told_to_end
+from training.finals import MOST_TRACKS
 from training.progress_report import ProgressReport
 from training.publishing import PublishingCallback, git_revision
 from training.ray_connection import connect
 from training.recipe import RECIPES, Recipe
 from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
-from training.retrying import patiently
 from training.run import ResumeMode, Run, RunError, default_run_name
 from training.run_lock import RunLockedError
 from training.seeds import GIVEN_SEEDS
 from training.storage import Storage, StorageError, choose_root
 from training.trial_table import TrialTables
-from training.tuning import Outcome, TrialsFailedError, tune_trials
+from training.tuning import TrialsFailedError, tune_trials
+from training.validator import Validator
 
 _PROGRAM = "python -m training.train"
-BEST_CONFIG_FILE = "best_config.json"
 _LAST_WRITE_S = 1.0
 """For each table of a run that is told to end: who tells it does not wait for long."""
 
@@ -72,8 +71,12 @@ class RunOptions:
     max_concurrent_trials: int | None = None
     """Most trials side by side; else as many as the cluster holds."""
     keep_policies: int | None = None
-    """How many of the run's newest policies stay published, and each trial's newest besides; else
-    all do. Films of one that was deleted can no longer be rendered."""
+    """How many of the run's newest policies stay published, and each trial's newest and the best
+    one besides; else all do. Films of one that was deleted can no longer be rendered."""
+    validation_tracks: int = 8
+    """Tracks that each published policy is driven on, with low priority, for its validation score;
+    0 validates nothing, and returns in training choose the result. The best policies drive five
+    times as many when the run ends."""
     resume: ResumeMode = "auto"
     """auto continues a run of that name, never refuses to, must insists on it."""
     restart: bool = False
@@ -92,6 +95,11 @@ class RunOptions:
             )
         if self.keep_policies is not None and self.keep_policies < 1:
             raise ValueError(f"--keep-policies is {self.keep_policies}; it must be at least 1")
+        if not 0 <= self.validation_tracks <= MOST_TRACKS:
+            raise ValueError(
+                f"--validation-tracks is {self.validation_tracks}; "
+                f"it must be from 0 to {MOST_TRACKS}"
+            )
         if self.restart and self.resume == "must":
             raise ValueError("--restart and --resume must contradict each other; give one of them")
 
@@ -175,22 +183,27 @@ def _train(
     recipe = command.recipe
     report = ProgressReport(run.storage, run.name, recipe, resume=resume)
     tables = TrialTables(run.storage, run.name, recipe, resume=resume)
-    publishing = PublishingCallback(
-        run.storage,
-        run.name,
-        command.recipe_name,
-        revision=git_revision(),
-        keep_policies=command.options.keep_policies,
-    )
-    outcome = tune_trials(
-        run,
-        recipe,
-        resources,
-        trials=trials,
-        seed=command.options.seed,
-        callbacks=[report, tables, publishing],
-        resume=resume,
-    )
+    tracks = command.options.validation_tracks
+    with Validator(run.storage, run.name, tracks=tracks) as validator:
+        publishing = PublishingCallback(
+            run.storage,
+            run.name,
+            command.recipe_name,
+            revision=git_revision(),
+            keep_policies=command.options.keep_policies,
+            # A search's trials would take over from each other.
+            promote=trials == 1,
+            validator=validator if tracks else None,
+        )
+        outcome = tune_trials(
+            run,
+            recipe,
+            resources,
+            trials=trials,
+            seed=command.options.seed,
+            callbacks=[report, tables, publishing],
+            resume=resume,
+        )
     if outcome.interrupted_by is not None:
         for table in (report, tables):
             try:
@@ -205,8 +218,12 @@ def _train(
     publishing.finish()
     if resume:
         publishing.catch_up(outcome.hyperparameters)
-    _conclude(run, outcome, report.rows, publishing)
-    return None
+    known = validator.validations
+    with told_to_end() as end:
+        conclude(run, outcome, report.rows, publishing, validation_tracks=tracks, validations=known)
+    if end.told_by is not None:
+        _say(f"interrupted; --run-name {run.name} with the same options chooses its result")
+    return end.told_by
 
 
 def _refuse_searched(command: Command) -> None:
@@ -218,41 +235,6 @@ def _refuse_searched(command: Command) -> None:
                 f"--{name.replace('_', '-')} is searched in {domain}; "
                 "give it with --skip-asha, which trains one trial"
             )
-
-
-def _conclude(
-    run: Run, outcome: Outcome, rows: Sequence[ProgressRow], publishing: PublishingCallback
-) -> None:
-    """Name the best trial, make its newest policy the latest, and say what to do next."""
-    if not rows:
-        outcome.raise_failures()
-        raise TrialsFailedError("no trial finished an iteration")
-    best = best_trial(rows)
-    recent = recent_return([row for row in rows if row.trial == best])
-    known = not math.isnan(recent)
-    config = {
-        "trial": best,
-        "recent_return": recent if known else None,
-        "config": outcome.hyperparameters[best],
-    }
-    patiently(lambda: run.write_json(BEST_CONFIG_FILE, config), f"writing {BEST_CONFIG_FILE}")
-    ref = patiently(lambda: publishing.promote(best), "naming the best policy the latest")
-    if known:
-        _say(
-            f"best trial {best}: mean return {recent:.1f} over its last iterations "
-            "(unscaled, of sampled actions in training)"
-        )
-    else:
-        _say(f"best trial {best}: no episode has ended in it yet")
-    if ref is not None:
-        root, table = shlex.quote(run.storage.root), shlex.quote(f"{run.address}/progress.csv")
-        _say(
-            f"its newest policy is {ref.version}\n"
-            f"evaluate it:  python -m training.evaluate --checkpoint {root} "
-            f"--episodes 10 --progress-csv {table}\n"
-            f"serve it:     CARRACING_STORAGE={root} python -m app.local"
-        )
-    outcome.raise_failures()
 
 
 def _say(text: str) -> None:

@@ -21,8 +21,9 @@ TINY = [
     *("--minibatch-size", "64"),
     *("--num-epochs", "1"),
     *("--num-gpus", "0"),
+    *("--validation-tracks", "0"),
 ]
-"""Options of a run whose iterations take about a second."""
+"""Options of a run whose iterations take about a second, and that validates nothing."""
 
 _WITH_TINY_RECIPE = """
 import dataclasses, sys

@@ -116,7 +116,7 @@ def test_storage_that_refuses_does_not_stop_training(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(PolicyStore, "publish", refuse)
@@ -135,7 +135,7 @@ def test_what_storage_has_refused_is_published_later(
 ) -> None:
     monkeypatch.setattr(publishing, "pause_before", lambda attempt: 0.0)
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError("away")
 
     with monkeypatch.context() as away:
@@ -299,7 +299,7 @@ def test_policies_that_cannot_be_deleted_do_not_stop_training(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError("the bucket does not answer")
 
     callback = PublishingCallback(Storage.open(disk_root), "run-a", "published", keep_policies=1)

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.training.running import TINY, run_train
+from training.conclusion import conclude
 from training.progress import read_progress
 from training.publishing import PublishingCallback
 from training.run import Run
 from training.storage import Storage
 from training.store import PolicyStore
-from training.train import _conclude, main, parse
+from training.train import main, parse
 from training.tuning import Outcome, TrialsFailedError
 
 pytestmark = pytest.mark.long
@@ -114,7 +115,7 @@ def test_a_run_whose_trials_all_failed_says_why(tmp_path: Path) -> None:
     outcome = Outcome(hyperparameters={}, failures={"t": "no driver"}, interrupted_by=None)
     publishing = PublishingCallback(run.storage, run.name, "published")
     with pytest.raises(TrialsFailedError, match="no driver"):
-        _conclude(run, outcome, [], publishing)
+        conclude(run, outcome, [], publishing, validation_tracks=8, validations={})
 
 
 def test_a_cluster_that_is_not_there_is_named(
