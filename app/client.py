@@ -115,20 +115,24 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def act(self, observation: NDArray[Any], *, seed: int | None = None) -> Decision:
+    def act(
+        self, observation: NDArray[Any], *, seed: int | None = None, policy: str | None = None
+    ) -> Decision:
         """Decide what to do.
 
         Args:
             observation: What ``POST /act`` takes: (84, 84, 4), the last raw frames
                 (4, 96, 96, 3) uint8, or a batch of either.
             seed: Sample with this seed; None acts greedily.
+            policy: ``latest``, ``best``, ``bundled``, or a version; None takes the served one.
         """
+        given = {"seed": seed, "policy": policy}
         answer = self._ask(
             "POST",
             "act",
             content=to_npy(observation),
             headers={"Content-Type": "application/x-npy"},
-            params={} if seed is None else {"seed": seed},
+            params={name: value for name, value in given.items() if value is not None},
         ).json()
         actions = np.array(answer["actions"], np.float32)
         frames = observation.ndim == 4 and observation.shape[1:] == FRAME_SHAPE
@@ -136,9 +140,14 @@ class Client:
             actions = actions[0]
         return Decision(actions, answer["policy"], answer["source"])
 
-    def policy(self) -> dict[str, Any]:
-        """What the served policy says about itself, as ``GET /policy`` answers."""
-        facts: dict[str, Any] = self._ask("GET", "policy").json()
+    def policy(self, policy: str | None = None) -> dict[str, Any]:
+        """What a policy says about itself, as ``GET /policy`` answers.
+
+        Args:
+            policy: ``latest``, ``best``, ``bundled``, or a version; None takes the served one.
+        """
+        params = {} if policy is None else {"policy": policy}
+        facts: dict[str, Any] = self._ask("GET", "policy", params=params).json()
         return facts
 
     def gif(self, seed: int, policy: str | None = None, **options: int) -> bytes:
@@ -146,7 +155,7 @@ class Client:
 
         Args:
             seed: The track.
-            policy: A version; None takes the one that is served.
+            policy: ``latest``, ``best``, ``bundled``, or a version; None takes the served one.
             options: ``episodes``, ``max_steps``, ``fps``, ``width``, as ``GET /gif`` takes them.
         """
         if policy is None:
@@ -154,7 +163,7 @@ class Client:
         return self._ask("GET", f"gif/{quote(policy, safe='')}/{seed}.gif", params=options).content
 
     def drive(
-        self, env: gym.Env[Any, Any], seed: int | None = None, *, policy: str = "newest"
+        self, env: gym.Env[Any, Any], seed: int | None = None, *, policy: str = "served"
     ) -> DrivenEpisode:
         """Let a policy drive one episode of an environment here, over ``WS /drive``.
 
@@ -164,7 +173,7 @@ class Client:
             env: CarRacing-v3, one simulator frame per step. Its observations are (96, 96, 3)
                 uint8, or (84, 84) uint8 where they are prepared already. It stays open.
             seed: What ``env`` is reset with; None leaves the track to chance.
-            policy: ``newest``, ``best``, ``bundled``, or a version.
+            policy: ``served``, ``latest``, ``best``, ``bundled``, or a version.
 
         Raises:
             ValueError: The environment's observations are others.

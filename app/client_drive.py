@@ -56,7 +56,7 @@ class DriveConnection:
 
         Args:
             url: Of the service, its path ending in a slash.
-            policy: ``newest``, ``best``, ``bundled``, or a version.
+            policy: ``served``, ``latest``, ``best``, ``bundled``, or a version.
             headers: Of the handshake.
             open_s: For the connection and the start message.
             timeout_s: For every other message.

@@ -10,8 +10,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.bundled import Source
-from app.policy_shelf import NEWEST
-from app.schemas import Seed
+from app.schemas import SERVED, Seed
 from app.sockets import close_reason
 from training.manifest import Name
 
@@ -50,7 +49,7 @@ class FramesQuery(_Given):
     """The parameters of ``mode=frames``."""
 
     mode: Literal["frames"]
-    policy: Name = NEWEST
+    policy: Name = SERVED
     seed: Seed | None = None
     """Sample decision k of an episode with ``seed + k``; left out, act greedily."""
 
@@ -61,7 +60,7 @@ class LiveQuery(_Given):
     mode: Literal["live"]
     seed: Seed = 0
     """The track."""
-    policy: Name = NEWEST
+    policy: Name = SERVED
     """Who drives in lane 0: a policy, or ``you``."""
     rival: Name | None = None
     """Who drives in lane 1, if anyone."""
@@ -91,7 +90,7 @@ class Track(_Given):
 
     type: Literal["track"]
     seed: Seed = 0
-    policy: Name = NEWEST
+    policy: Name = SERVED
     rival: Name | None = None
 
 

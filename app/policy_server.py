@@ -1,4 +1,4 @@
-"""The ingress deployment: follows the newest policy, acts, and passes renders on."""
+"""The ingress deployment: follows the latest or the best policy, acts, and passes renders on."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class PolicyServer:
         self._watcher = PolicyWatcher(
             self._store,
             settings.poll_interval_s,
+            follow=settings.follow,
             fallback=_fallback() if settings.bundled else None,
             on_look=self._meters.serves,
             on_reload=self._meters.reloaded,

@@ -1,4 +1,4 @@
-"""Policies by name: ``newest``, ``best``, ``bundled``, or the version of a published one."""
+"""Policies by name: ``served``, ``latest``, ``best``, ``bundled``, or a published version."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from typing import Any, NamedTuple
 from app.bundled import Source, load_bundled
 from app.listing import Lister
 from app.policy_watcher import LoadedPolicy, PolicyWatcher
+from app.schemas import SERVED
 from app.storage_reads import StorageReads
 from training.layout import PolicyRef
 from training.manifest import Manifest
+from training.pointers import Follow
 from training.policy import Policy
 from training.published import BrokenPolicyError
 from training.store import NoPolicyError, PolicyStore
+from training.validation import best_first
 
-NEWEST = "newest"
+LATEST = "latest"
 BEST = "best"
 BUNDLED = "bundled"
+NEWEST = "newest"
+"""An older name of the latest one, which links and programs may still use."""
+NAMES = frozenset({SERVED, LATEST, BEST, BUNDLED, NEWEST})
 
 _KEPT = 4
 _REPEATED = 128
@@ -56,20 +62,22 @@ class PolicyShelf:
         """The policy of a name, ready to act.
 
         Args:
-            name: ``newest``: the one that is served. ``best``: the one with the highest mean
-                return in training among those in storage and the bundled one where that may
-                drive; of equals the newest. ``bundled``, or a version.
+            name: ``served``: the one that the service follows. ``latest``: the one that was
+                promoted last. ``best``: the one with the highest validation score; the latest
+                while none has a score. ``bundled``, or a version.
 
         Raises:
             UnknownPolicyError: There is none of this name, or it is broken.
-            NoPolicyError: ``newest`` or ``best``, and there is none at all yet.
+            NoPolicyError: ``served``, ``latest`` or ``best``, and there is none at all yet.
             BusyError: Too many wait for storage to be listed.
             OSError: Storage is away.
         """
-        if name == NEWEST:
-            return self._newest()
+        if name == SERVED:
+            return self._served()
+        if name in (LATEST, NEWEST):
+            return await self._followed("latest")
         if name == BEST:
-            return await self._best()
+            return await self._followed("best")
         if name == BUNDLED:
             return await self._bundled()
         return await self._version(name)
@@ -108,30 +116,36 @@ class PolicyShelf:
             return None
         return loaded.policy
 
-    def _newest(self) -> LoadedPolicy:
+    def _served(self) -> LoadedPolicy:
         loaded = self._watcher.loaded
         if loaded is None:
             raise NoPolicyError(f"nothing usable is published yet in {self._store.storage.root}")
         return loaded
 
-    async def _best(self) -> LoadedPolicy:
-        manifests = list((await self._lister.listing()).policies)
-        fallback = self._watcher.fallback
-        if fallback is not None:
-            manifests.append(fallback.manifest)
-        measured = [
-            (manifest.mean_return, manifest.order, manifest)
-            for manifest in manifests
-            if manifest.mean_return is not None
-        ]
-        for _, _, manifest in sorted(measured, key=lambda each: each[:2], reverse=True):
+    async def _followed(self, follow: Follow) -> LoadedPolicy:
+        """The latest or the best one, whichever the service follows."""
+        served = self._served()
+        named = self._watcher.named(follow)
+        if follow == self._watcher.follow or named is None or served.source == "bundled":
+            return served
+        try:
+            return await self._stored(named)
+        except UnknownPolicyError:
+            return await self._next_of(follow, named)
+
+    async def _next_of(self, follow: Follow, unusable: PolicyRef) -> LoadedPolicy:
+        """What comes after the policy that storage names and that cannot be used."""
+        listing = await self._lister.listing()
+        by_age = (PolicyRef(run=m.run, version=m.version) for m in listing.policies)
+        by_score = best_first(listing.validations) if follow == "best" else []
+        for ref in dict.fromkeys((*by_score, *by_age)):
+            if ref == unusable:
+                continue
             try:
-                if fallback is not None and manifest is fallback.manifest:
-                    return await self._bundled()
-                return await self._published(manifest)
+                return await self._stored(ref)
             except UnknownPolicyError:
                 continue
-        return self._newest()
+        return self._served()
 
     async def _bundled(self) -> LoadedPolicy:
         # Not as storage is read, which may not answer at the moment.
@@ -150,10 +164,11 @@ class PolicyShelf:
 
     async def _version(self, version: str) -> LoadedPolicy:
         manifest, source = await self.describe(version)
-        return await (self._bundled() if source == "bundled" else self._published(manifest))
+        if source == "bundled":
+            return await self._bundled()
+        return await self._stored(PolicyRef(run=manifest.run, version=manifest.version))
 
-    async def _published(self, manifest: Manifest) -> LoadedPolicy:
-        ref = PolicyRef(run=manifest.run, version=manifest.version)
+    async def _stored(self, ref: PolicyRef) -> LoadedPolicy:
         loaded = self._watcher.loaded
         if loaded is not None and loaded.ref == ref:
             return loaded

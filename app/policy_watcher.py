@@ -1,4 +1,4 @@
-"""Follows the newest published policy from a thread of its own, so that serving never waits."""
+"""Follows the latest or the best policy from a thread of its own, so that serving never waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from app.bundled import Source
-from training.layout import LATEST_FILE, PolicyRef
+from training.layout import PolicyRef
+from training.pointers import POINTER_FILES, Follow, read_pointers
 from training.policy import Policy
 from training.published import BrokenPolicyError, missing_manifest
 from training.store import PolicyStore
@@ -32,16 +33,18 @@ class LoadedPolicy:
 
 
 class PolicyWatcher:
-    """Keeps the newest whole policy loaded.
+    """Keeps the latest or the best whole policy loaded.
 
-    Every ``interval_s`` it reads ``latest.json`` and nothing else. When that names another policy,
-    the policy is fetched, verified, built and warmed up in the watcher's thread; then one
-    reference is replaced. A reader takes :attr:`loaded` once and is done with the watcher.
+    Every ``interval_s`` it reads ``latest.json`` and ``best.json`` and nothing else. When the one
+    that it follows names another policy, the policy is fetched, verified, built and warmed up in
+    the watcher's thread; then one reference is replaced. A reader takes :attr:`loaded` once and is
+    done with the watcher.
 
-    A policy that turns out broken is remembered with its reason, and the newest whole one is
-    served instead. Storage that is away changes nothing. Both are tried again every ``retry_s``
-    (storage every ``interval_s``), since a policy may be repaired in its place. One that cannot be
-    read counts as storage that is away, unless nothing is loaded yet: an older one is tried then.
+    A policy that turns out broken is remembered with its reason, and the next whole one is served
+    instead: the newest, or the one with the next validation score. Storage that is away changes
+    nothing. Both are tried again every ``retry_s`` (storage every ``interval_s``), since a policy
+    may be repaired in its place. One that cannot be read counts as storage that is away, unless
+    nothing is loaded yet: an older one is tried then.
 
     A fallback is served once a look has found nothing else, or :meth:`fall_back` was called before
     storage could be read, until storage has a whole policy.
@@ -52,6 +55,7 @@ class PolicyWatcher:
         store: PolicyStore,
         interval_s: float,
         *,
+        follow: Follow = "latest",
         retry_s: float = 30.0,
         fallback: Policy | None = None,
         on_look: Callable[[LoadedPolicy | None], None] | None = None,
@@ -62,6 +66,8 @@ class PolicyWatcher:
         Args:
             store: Where policies are published.
             interval_s: Seconds between two looks.
+            follow: Which policy to serve. While none has a validation score, ``best`` serves the
+                latest.
             retry_s: Seconds until what was broken is tried again.
             fallback: What to serve while storage has nothing.
             on_look: Told in the watcher's thread, after every look, what is served.
@@ -69,6 +75,8 @@ class PolicyWatcher:
         """
         self.fallback = fallback
         """What to serve while storage has nothing."""
+        self.follow = follow
+        """Which policy is served."""
         self._on_look = on_look
         self._on_reload = on_reload
         self._store = store
@@ -82,8 +90,9 @@ class PolicyWatcher:
         self._answered = False
         self._fault: str | None = None
         self._broken: dict[PolicyRef, str] = {}
-        self._latest_fault: str | None = None
-        # The answer of latest.json that was acted upon, and when to do so again regardless.
+        self._pointer_fault: str | None = None
+        self._named: dict[Follow, PolicyRef | None] = {}
+        # The answer of the pointer that was acted upon, and when to do so again regardless.
         self._settled: tuple[PolicyRef | None, str | None] = (None, None)
         self._retry_at: float | None = 0.0
         self._stop = threading.Event()
@@ -107,11 +116,15 @@ class PolicyWatcher:
     def broken(self) -> dict[str, str]:
         """Version → why it was not loaded, of the policies that were tried.
 
-        And the same of ``latest.json`` itself, where it names none.
+        And the same of the pointer that is followed, ``latest.json`` say, where it names none.
         """
         broken = {ref.version: reason for ref, reason in self._broken.copy().items()}
-        fault = self._latest_fault
-        return broken if fault is None else broken | {LATEST_FILE: fault}
+        fault = self._pointer_fault
+        return broken if fault is None else broken | {POINTER_FILES[self.follow]: fault}
+
+    def named(self, name: Follow) -> PolicyRef | None:
+        """What storage named the latest or the best at the last look; None where it named none."""
+        return self._named.get(name)
 
     @property
     def alive(self) -> bool:
@@ -182,36 +195,31 @@ class PolicyWatcher:
         Raises:
             OSError: Storage is away.
         """
-        latest: PolicyRef | None = None
-        fault: str | None = None
-        try:
-            latest = self._store.latest_ref()
-        except BrokenPolicyError as error:
-            fault = str(error)
+        followed, fault = read_pointers(self._store.storage, self.follow, self._named)
         retry_due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if (latest, fault) == self._settled and not retry_due:
+        if (followed, fault) == self._settled and not retry_due:
             return
         if fault is not None:
             _tell(self._on_reload, False)
-        self._latest_fault = fault
-        faults = self._load_newest()
-        self._settled = (latest, fault)
+        self._pointer_fault = fault
+        faults = self._load_followed()
+        self._settled = (followed, fault)
         loaded = self._loaded
-        if loaded is not None and fault is None and (latest is None or loaded.ref == latest):
+        if loaded is not None and fault is None and followed in (None, loaded.ref):
             self._retry_at = None
         else:
             self._retry_at = time.monotonic() + self._retry_s
         self._fault = "; ".join(faults if fault is None else [fault, *faults]) or None
 
-    def _load_newest(self) -> list[str]:
-        """Load the first whole policy, newest first; why those before it were not.
+    def _load_followed(self) -> list[str]:
+        """Load the first whole policy of the candidates; why those before it were not.
 
         Raises:
             OSError: Storage is away, or nothing is loaded and some policy could not be read.
         """
         faults: list[str] = []
         unread: OSError | None = None
-        for ref in self._store.newest_first():
+        for ref in self._store.candidates(self.follow):
             if self._loaded is not None and ref == self._loaded.ref:
                 return faults
             if self._stop.is_set():
@@ -220,7 +228,7 @@ class PolicyWatcher:
                 policy = self._build(ref)
             except FileNotFoundError:
                 # A newer one has taken its place, and it was deleted: nothing is wrong.
-                if not self._store.missed(ref):
+                if not self._store.missed(ref, self.follow):
                     continue
                 self._skip(ref, missing_manifest(ref), faults)
             except BrokenPolicyError as error:

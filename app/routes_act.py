@@ -17,8 +17,8 @@ _BODY: dict[str, Any] = {
         "description": (
             "Observations (size, size, stack) as training makes them, or the last raw frames "
             "(stack, 96, 96, 3) of CarRacing-v3, oldest first; one, or a batch with an axis in "
-            "front. `GET /policy` tells size and stack. Integers are pixels from 0 to 255, floats "
-            "from 0 to 1."
+            "front. `GET /policy` tells size and stack of the policy that decides. Integers are "
+            "pixels from 0 to 255, floats from 0 to 1."
         ),
         "content": {
             JSON: {"schema": ActBody.model_json_schema()},
@@ -43,18 +43,21 @@ def act_routes(service: Service) -> APIRouter:
     @router.post(
         "/act",
         response_model=Actions,
-        responses=problems(400, 408, 413, 415, 422, 503),
+        responses=problems(400, 404, 408, 413, 415, 422, 503),
         openapi_extra=_BODY,
         summary="Act",
     )
     async def act(request: Request, query: Annotated[ActQuery, Query()]) -> Response:
-        """Decide what to do; greedily, or sampled where `seed` is given."""
+        """Decide what to do; greedily, or sampled where `seed` is given.
+
+        The served policy decides, or the one that `policy` names.
+        """
         media = media_type(request)
         async with service.queries.admit(
             request, max_bytes=limit, timeout_s=body_timeout_s
         ) as content:
             # Not before the body is there: a newer policy may be loaded meanwhile.
-            loaded = service.loaded()
+            loaded = await service.find(query.policy)
 
             def decide() -> list[list[float]]:
                 pipeline = loaded.policy.manifest.pipeline

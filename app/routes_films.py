@@ -1,4 +1,4 @@
-"""Films: an address for every drive, and the way to that of the newest policy."""
+"""Films: an address for every drive, and the way to that of a policy that is named."""
 
 # Without postponed annotations: FastAPI reads those of the classes below, which are not global.
 import math
@@ -10,9 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.conditional import NOT_MODIFIED, is_known, not_modified
 from app.film_order import FPS, FilmOrder
+from app.policy_shelf import NAMES
 from app.problems import invalid, problems
 from app.ranges import answer_with
-from app.schemas import Seed
+from app.schemas import SERVED, PolicyName, Seed
 from app.service import Service, failures_as_problems, policy_headers, version_headers
 from training.environment import EPISODE_FRAMES, SIMULATOR_FPS
 from training.film import WIDTH, FilmFormat
@@ -34,7 +35,13 @@ def _digits(value: object) -> object:
     return value
 
 
-_Version = Annotated[str, Path(description="A policy's version, as `GET /policies` lists them.")]
+_Version = Annotated[
+    str,
+    Path(
+        description="A policy's version, as `GET /policies` lists them. `served`, `latest`, `best` "
+        "and `bundled` lead to that of the version which has the name now."
+    ),
+]
 _FilmSeed = Annotated[Seed, BeforeValidator(_digits), Path(description="The first track.")]
 
 
@@ -70,6 +77,8 @@ def film_routes(service: Service) -> APIRouter:
     class FilmQuery(FilmOptions):
         seed: Seed = 0
         """The first episode's track."""
+        policy: PolicyName = SERVED
+        """Who drives: `served`, `latest`, `best`, `bundled`, or a version."""
         max_steps: Annotated[int, at_most] = settings.film_max_steps
         width: Annotated[int, across] = min(WIDTH, settings.film_max_width)
 
@@ -85,17 +94,20 @@ def film_routes(service: Service) -> APIRouter:
                 "steps or pictures per second, or a smaller width",
             )
 
-    def lead_on(query: FilmQuery, encoding: FilmFormat) -> Response:
-        """To the film of the policy that is served now."""
-        loaded = service.loaded()
-        check_size(query, encoding)
+    async def lead_on(
+        name: str, seed: int, given: FilmOptions, encoding: FilmFormat, folder: str
+    ) -> Response:
+        """To the film of the policy that has this name now."""
+        service.loaded()
+        check_size(given, encoding)
+        loaded = await service.find(name)
         options = {
             name: value
             for name, default in defaults.items()
-            if (value := getattr(query, name)) != default
+            if (value := getattr(given, name)) != default
         }
         # Relative: the service may be below a path that it does not know of.
-        address = f"gif/{loaded.policy.version}/{query.seed}.{encoding}"
+        address = f"{folder}/{loaded.policy.version}/{seed}.{encoding}"
         headers = {
             "Location": f"{address}?{urlencode(options)}" if options else address,
             "Cache-Control": "no-cache",
@@ -106,6 +118,8 @@ def film_routes(service: Service) -> APIRouter:
     async def answer(
         request: Request, version: str, seed: int, options: FilmOptions, encoding: FilmFormat
     ) -> Response:
+        if version in NAMES:
+            return await lead_on(version, seed, options, encoding, "..")
         check_size(options, encoding)
         with failures_as_problems():
             manifest, source = await service.shelf.describe(version)
@@ -137,6 +151,7 @@ def film_routes(service: Service) -> APIRouter:
             "responses": {
                 200: {"description": "The film.", "content": content},
                 206: {"description": "The part of it that Range asks for.", "content": content},
+                **_ADDRESS,
                 **NOT_MODIFIED,
                 **problems(404, 416, 422, 503),
             },
@@ -145,20 +160,23 @@ def film_routes(service: Service) -> APIRouter:
     redirects: dict[str, Any] = {
         "status_code": 307,
         "response_class": Response,
-        "responses": {**_ADDRESS, **problems(422, 503)},
+        "responses": {**_ADDRESS, **problems(404, 422, 503)},
     }
 
     @router.head("/gif", include_in_schema=False, status_code=307)
-    @router.get("/gif", **redirects, summary="Film of the newest policy, GIF")
+    @router.get("/gif", **redirects, summary="Way to a film, GIF")
     async def gif(query: Annotated[FilmQuery, Query()]) -> Response:
-        """Where the served policy drives this track. The film's own address shows it for ever."""
-        return lead_on(query, "gif")
+        """Where the served policy, or the one that `policy` names, drives this track.
+
+        The film's own address shows it for ever.
+        """
+        return await lead_on(query.policy, query.seed, query, "gif", "gif")
 
     @router.head("/webp", include_in_schema=False, status_code=307)
-    @router.get("/webp", **redirects, summary="Film of the newest policy, WebP")
+    @router.get("/webp", **redirects, summary="Way to a film, WebP")
     async def webp(query: Annotated[FilmQuery, Query()]) -> Response:
         """The same as `/gif`, in fewer bytes and more colours."""
-        return lead_on(query, "webp")
+        return await lead_on(query.policy, query.seed, query, "webp", "gif")
 
     @router.head("/gif/{policy}/{seed}.gif", include_in_schema=False)
     @router.get("/gif/{policy}/{seed}.gif", **describe("gif"), summary="Film, GIF")

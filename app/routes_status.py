@@ -10,9 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.conditional import NOT_MODIFIED, answer_if_changed
 from app.problems import problems
-from app.schemas import Health, LoadedPolicyFacts, Policies, PolicySummary
+from app.schemas import (
+    Health,
+    ListedPolicy,
+    LoadedPolicyFacts,
+    Policies,
+    PolicyQuery,
+    PolicySummary,
+    ValidationScore,
+)
 from app.service import Service, failures_as_problems, policy_headers
+from training.layout import PolicyRef
 from training.manifest import Manifest
+from training.store import Listing
 
 
 class PoliciesQuery(BaseModel):
@@ -28,15 +38,25 @@ def _summary(manifest: Manifest) -> PolicySummary:
     return PolicySummary(**PolicySummary.facts(manifest))
 
 
+def _listed(manifest: Manifest, listing: Listing) -> ListedPolicy:
+    validation = listing.validations.get(PolicyRef(run=manifest.run, version=manifest.version))
+    return ListedPolicy(
+        **PolicySummary.facts(manifest),
+        validation=None if validation is None else ValidationScore.of(validation),
+    )
+
+
 def status_routes(service: Service) -> APIRouter:
     """The routes about the service itself."""
     router = APIRouter(tags=["status"])
 
     @router.head("/policy", include_in_schema=False)
-    @router.get("/policy", responses=problems(503), summary="The policy that is served")
-    async def policy(response: Response) -> LoadedPolicyFacts:
-        """What the served policy's manifest says, and since when it is served."""
-        loaded = service.loaded()
+    @router.get("/policy", responses=problems(404, 422, 503), summary="A policy that drives")
+    async def policy(
+        response: Response, query: Annotated[PolicyQuery, Query()]
+    ) -> LoadedPolicyFacts:
+        """What the manifest of the served policy, or of the one that `policy` names, says."""
+        loaded = await service.find(query.policy)
         manifest = loaded.policy.manifest
         response.headers.update(policy_headers(loaded))
         response.headers["Cache-Control"] = "no-store"
@@ -58,7 +78,10 @@ def status_routes(service: Service) -> APIRouter:
         summary="What storage holds",
     )
     async def policies(request: Request, query: Annotated[PoliciesQuery, Query()]) -> Response:
-        """Published policies, newest first, and those that are broken. A few seconds old."""
+        """Published policies, newest first, with their scores, and the broken ones.
+
+        What is listed may be a few seconds old.
+        """
         with failures_as_problems():
             listing = await service.lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
@@ -71,13 +94,18 @@ def status_routes(service: Service) -> APIRouter:
             for name, reason in service.watcher.broken.items()
             if at_fault or name in listed
         }
+        latest, best = service.watcher.named("latest"), service.watcher.named("best")
         body = Policies(
             storage=service.store.storage.root,
+            follow=service.watcher.follow,
             loaded=loaded.policy.version if loaded else None,
             source=loaded.source if loaded else None,
             bundled=_summary(fallback.manifest) if fallback else None,
+            latest=latest.version if latest else None,
+            best=best.version if best else None,
             total=len(listing.policies),
-            policies=[_summary(manifest) for manifest in listing.policies[: query.limit]],
+            validated=len(listing.validations),
+            policies=[_listed(manifest, listing) for manifest in listing.policies[: query.limit]],
             # Names sort by iteration; the newest is likely why nothing newer is served.
             broken=dict(sorted(broken.items(), reverse=True)[: query.limit]),
         )

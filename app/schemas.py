@@ -9,9 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.bundled import Source
 from training.environment import Pipeline
-from training.manifest import Manifest
+from training.manifest import Manifest, Name
+from training.validation import Validation
 
 SEED_LIMIT = 2**31 - 1
+
+SERVED = "served"
+"""The name of the policy that the service follows."""
+
+PolicyName = Name
+"""Names a policy: ``served``, ``latest``, ``best``, ``bundled``, or a version."""
 
 Seed = Annotated[int, Field(ge=0, le=SEED_LIMIT)]
 
@@ -36,6 +43,17 @@ class ActQuery(BaseModel):
 
     seed: Seed | None = None
     """Sample from the policy's distribution with this seed; left out, act greedily."""
+    policy: PolicyName = SERVED
+    """Who decides: `served`, `latest`, `best`, `bundled`, or a version."""
+
+
+class PolicyQuery(BaseModel):
+    """The query parameters of ``GET /policy``."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    policy: PolicyName = SERVED
+    """`served`, `latest`, `best`, `bundled`, or a version."""
 
 
 class Actions(BaseModel):
@@ -49,6 +67,25 @@ class Actions(BaseModel):
     """Version of the policy that decided."""
     source: Source
     """Where that policy comes from."""
+
+
+class ValidationScore(BaseModel):
+    """How a policy drove validation tracks: greedily, whole episodes, on the fast simulator."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    mean: float
+    """Mean unshaped, unscaled return: the validation score."""
+    episodes: int
+    """How many tracks were driven."""
+    seeds: list[int]
+    """Of the tracks."""
+
+    @classmethod
+    def of(cls, validation: Validation) -> ValidationScore:
+        """The score of these episodes."""
+        seeds = sorted(validation.scores)
+        return cls(mean=validation.mean, episodes=validation.episodes, seeds=seeds)
 
 
 class PolicySummary(BaseModel):
@@ -77,13 +114,20 @@ class PolicySummary(BaseModel):
         return {name: getattr(manifest, name) for name in PolicySummary.model_fields}
 
 
+class ListedPolicy(PolicySummary):
+    """A published policy in a list."""
+
+    validation: ValidationScore | None
+    """Null until it was validated, shortly after it is published."""
+
+
 class LoadedPolicyFacts(PolicySummary):
-    """The policy that is being served."""
+    """A policy that is ready to drive."""
 
     source: Source
     """Published in storage, or bundled with the service."""
     loaded_at: datetime
-    """When this process began to serve it."""
+    """When this process had it ready."""
     age_s: float
     """Seconds since it was published."""
     pipeline: Pipeline
@@ -101,15 +145,23 @@ class Policies(BaseModel):
 
     storage: str
     """The root that is looked in."""
+    follow: Literal["latest", "best"]
+    """Which policy is served."""
     loaded: str | None
     """Version that is being served."""
     source: Source | None
     """Where that one comes from."""
     bundled: PolicySummary | None
     """What is served while storage has nothing; null where that is turned off."""
+    latest: str | None
+    """Version that was promoted last."""
+    best: str | None
+    """Version with the highest validation score; null while none has a score."""
     total: int
     """Whole policies by their manifests, of which the newest are listed."""
-    policies: list[PolicySummary]
+    validated: int
+    """How many of them have a validation score."""
+    policies: list[ListedPolicy]
     """Newest first."""
     broken: dict[str, str]
     """Version → why it is not to be used; and the same of ``latest.json``, where it names none."""

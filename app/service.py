@@ -20,6 +20,7 @@ from app.policy_watcher import LoadedPolicy, PolicyWatcher
 from app.problems import ProblemError, busy, no_policy
 from app.query_limiter import QueryLimiter
 from app.renderer import NoCurveError, Renderer
+from app.schemas import SERVED
 from app.settings import Settings
 from app.storage_reads import StorageReads
 from training.store import PolicyStore
@@ -108,6 +109,14 @@ class Service:
         if loaded is None:
             raise no_policy(self.store.storage.root)
         return loaded
+
+    async def find(self, name: str) -> LoadedPolicy:
+        """The policy of a name, see :meth:`PolicyShelf.find`; raises ProblemError."""
+        loaded = self.loaded()
+        if name == SERVED:
+            return loaded
+        with failures_as_problems():
+            return await self.shelf.find(name)
 
     @asynccontextmanager
     async def rendering(self) -> AsyncIterator[None]:

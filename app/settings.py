@@ -65,7 +65,10 @@ class Settings(BaseSettings):
     bundled: bool = True
     """Whether the bundled policy drives while storage has none; without it, nothing does."""
     poll_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 2.0
-    """Seconds between two looks at ``latest.json``."""
+    """Seconds between two looks at ``latest.json`` and ``best.json``."""
+    follow: Literal["latest", "best"] = "latest"
+    """Which policy is served: the latest, as training publishes them, or the one with the best
+    validation score of all runs in storage."""
     max_body_bytes: Annotated[int, Field(ge=64 * KIB, le=256 * MIB)] = 8 * MIB
     """Largest body of a query; 64 observations of four raw frames are 6.8 MiB."""
     body_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15.0

@@ -5,7 +5,7 @@ export const SEED_LIMIT = 2 ** 31 - 1;
 /**
  * What is to be driven.
  * @typedef {{seed: number, policy: string, rival: string}} Wish
- *   policy: newest, best, bundled, you or a version; rival: the same, or "" for nobody.
+ *   policy: served, latest, best, bundled, you or a version; rival: the same, or "" for nobody.
  */
 
 /** The wish of an address's hash; what is missing or makes no sense is as usual. @returns {Wish} */
@@ -14,7 +14,7 @@ export function readWish(hash) {
   const seed = /^\d{1,10}$/.test(said.get("seed") ?? "") ? Number(said.get("seed")) : 0;
   return {
     seed: seed <= SEED_LIMIT ? seed : 0,
-    policy: said.get("policy") || "newest",
+    policy: said.get("policy") || "served",
     rival: said.get("rival") || "",
   };
 }

@@ -12,6 +12,9 @@ function factsOf(policy, bundled) {
     "Comes from": bundled ? "the service itself" : "storage",
     Iteration: number(policy.iteration),
     Phase: phase(policy.phase),
+    "Validation score": policy.validation
+      ? `${number(policy.validation.mean, 1)} over ${policy.validation.episodes} tracks`
+      : "none yet",
     "Return in training": number(policy.mean_return, 1),
     "Decisions sampled": number(policy.env_steps),
     Age: age(policy.created_at),
@@ -33,7 +36,7 @@ export class Facts {
    * @param {import("./service.js").News} news
    */
   show(lane, { loaded, bundled, policies }) {
-    const known = [loaded, bundled, ...policies].find((policy) => policy?.version === lane.policy);
+    const known = [...policies, loaded, bundled].find((policy) => policy?.version === lane.policy);
     const facts = known ? factsOf(known, lane.source === "bundled") : { Version: lane.policy ?? "—" };
     const shown = JSON.stringify(facts);
     // What somebody has selected stays selected.

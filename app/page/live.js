@@ -22,7 +22,7 @@ const TO_START = "Hold ▲, W or Gas to start";
 /** What the lane's driver is called. */
 function nameOf(lane, asked) {
   if (lane.driver === "you") return "You";
-  const known = { newest: "Newest", best: "Best", bundled: "Bundled" }[asked];
+  const known = { served: "Served", latest: "Latest", best: "Best", bundled: "Bundled" }[asked];
   const iteration = `iteration ${number(lane.iteration)}`;
   return known ? `${known} · ${iteration}` : `I${iteration.slice(1)}`;
 }

@@ -5,7 +5,7 @@ import { element, number } from "./format.js";
 const label = (policy, runs) =>
   [
     `Iteration ${number(policy.iteration)}`,
-    ...(policy.mean_return === null ? [] : [number(policy.mean_return)]),
+    ...(policy.validation ? [`score ${number(policy.validation.mean)}`] : []),
     ...(runs > 1 ? [policy.run] : []),
   ].join(" · ");
 
@@ -42,7 +42,8 @@ export class Pickers {
 
   /** Offer these policies. @param {import("./service.js").News} news */
   offer({ policies, bundled }) {
-    const signature = JSON.stringify([policies.map((policy) => policy.version), bundled?.version]);
+    const offered = policies.map(({ version, validation }) => [version, validation?.mean]);
+    const signature = JSON.stringify([offered, bundled?.version]);
     // An open list must not change under the pointer without need.
     if (signature === this.#shown) return;
     this.#shown = signature;
@@ -51,17 +52,18 @@ export class Pickers {
     for (const [name, select] of Object.entries(this.#selects)) {
       select.replaceChildren(
         ...(name === "rival" ? [new Option("Nobody", ""), new Option("You", "you")] : []),
-        new Option("Newest policy", "newest"),
+        new Option("Served policy", "served"),
+        new Option("Latest policy", "latest"),
         new Option("Best policy", "best"),
         ...(bundled ? [new Option("Bundled policy", "bundled")] : []),
         ...(policies.length > 0 ? [this.#group(policies, runs)] : []),
       );
     }
-    this.choice = { policy: choice.policy || "newest", rival: choice.rival };
+    this.choice = { policy: choice.policy || "served", rival: choice.rival };
   }
 
   #group(policies, runs) {
     const options = policies.map((policy) => new Option(label(policy, runs), policy.version));
-    return element("optgroup", { label: "Published, with their return in training" }, ...options);
+    return element("optgroup", { label: "Published, with their validation score" }, ...options);
   }
 }

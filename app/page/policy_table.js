@@ -21,13 +21,21 @@ export class PolicyTable {
   }
 
   /** Show these. @param {import("./service.js").News} news */
-  show({ policies, bundled, total }) {
+  show({ policies, bundled, total, best }) {
     const all = bundled ? [...policies, bundled] : policies;
     const rows = all.map((policy) =>
       this.#rows.get(policy.version) ?? this.#row(policy, policy === bundled));
     this.#rows = new Map(rows.map((row) => [row.policy.version, row]));
     this.#arrange(rows.map(({ line }) => line));
-    for (const { policy, when } of rows) when.textContent = age(policy.created_at);
+    const scores = new Map(policies.map((policy) => [policy.version, policy.validation]));
+    for (const { policy, when, score } of rows) {
+      when.textContent = age(policy.created_at);
+      // It comes some time after the policy.
+      const validation = scores.get(policy.version);
+      score.textContent = validation ? number(validation.mean) : "—";
+      score.title = validation ? `Mean of ${validation.episodes} tracks` : "Not validated";
+      score.classList.toggle("best", policy.version === best);
+    }
     if (total === 0) this.#note.textContent = "Nothing is published yet.";
     else if (total <= policies.length) this.#note.textContent = "";
     else this.#note.textContent = `The newest ${policies.length} of ${number(total)}.`;
@@ -59,6 +67,7 @@ export class PolicyTable {
     const { version, iteration } = policy;
     const name = `iteration ${number(iteration)}`;
     const when = element("td");
+    const score = element("td");
     const watch = element("button", {
       type: "button",
       textContent: "Watch",
@@ -75,10 +84,11 @@ export class PolicyTable {
       { title: version },
       element("th", { scope: "row", textContent: number(iteration) + (isBundled ? " (bundled)" : "") }),
       element("td", { textContent: phase(policy.phase) }),
+      score,
       element("td", { textContent: number(policy.mean_return) }),
       when,
       element("td", { className: "watch" }, watch, film),
     );
-    return { policy, line, when, film };
+    return { policy, line, when, score, film };
   }
 }

@@ -29,18 +29,22 @@ async function ask(path) {
  * @property {object | null} bundled what is served while storage has nothing
  * @property {object[]} policies the published ones, newest first
  * @property {number} total how many there are
+ * @property {"latest" | "best"} follow which one is served
+ * @property {string | null} best version with the highest validation score
  */
 
-const inWords = (policy) =>
+const inWords = (policy, follow) =>
   policy.source === "bundled"
     ? "Ready: the bundled policy drives until one is published"
-    : `Ready: iteration ${policy.iteration} is the newest`;
+    : `Ready: iteration ${policy.iteration} is the ${follow}`;
 
 export class ServiceWatch {
   #onNews;
   #known = "";
   /** @type {News} */
-  #news = { state: "wait", text: "", loaded: null, bundled: null, policies: [], total: 0 };
+  #news = {
+    state: "wait", text: "", follow: "latest", loaded: null, bundled: null, policies: [], total: 0, best: null,
+  };
 
   /** @param {(news: News) => void} onNews called after every look */
   constructor(onNews) {
@@ -63,7 +67,7 @@ export class ServiceWatch {
       const policy = loaded === null ? null : await ask("policy");
       return policy === null
         ? { ...list, state: "wait", text: "No policy published yet", loaded: null }
-        : { ...list, state: "ready", text: inWords(policy), loaded: policy };
+        : { ...list, state: "ready", text: inWords(policy, list.follow ?? this.#news.follow), loaded: policy };
     } catch (error) {
       // The list may have come, and goes with the rest of this look.
       this.#known = "";
@@ -76,12 +80,12 @@ export class ServiceWatch {
   async #list() {
     try {
       // One policy tells whether the list has changed, which is long.
-      const { total, loaded, policies } = await ask("policies?limit=1");
-      const known = JSON.stringify([total, loaded, policies[0]?.version]);
+      const { total, validated, loaded, follow, best, policies } = await ask("policies?limit=1");
+      const known = JSON.stringify([total, validated, loaded, best, policies[0]]);
       if (known === this.#known) return { loaded };
       const list = await ask(`policies?limit=${LISTED}`);
       this.#known = known;
-      return { loaded, total, policies: list.policies, bundled: list.bundled };
+      return { loaded, total, follow, best, policies: list.policies, bundled: list.bundled };
     } catch (error) {
       // Storage is away; what is loaded may drive all the same.
       if (error instanceof Refusal) return {};
