@@ -25,8 +25,10 @@ from training.manifest import Manifest
 from training.network import Actor, ConvLayer, NetworkShape
 from training.policy import Policy, weights_to_bytes
 from training.published import PublishedPolicy, describe_files
+from training.seeds import VALIDATION_SEEDS
 from training.storage import Storage
 from training.store import PolicyStore
+from training.validation import Validation, point_to_best, write_validations
 
 PIPELINE = Pipeline()
 SMALL_NETWORK = NetworkShape(convolutions=(ConvLayer(4, 8, 4), ConvLayer(4, 4, 2)), hidden=8)
@@ -89,6 +91,18 @@ def build_policy(actor: Actor | None = None, **fields: Any) -> Policy:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take minutes are begun first, so that the others fill up the rest."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def give_scores(store: PolicyStore, scores: dict[PolicyRef, float]) -> None:
+    """Validate these policies, and no others of their runs."""
+    for run in {ref.run for ref in scores}:
+        validations = {
+            ref.version: Validation(scores={VALIDATION_SEEDS[0]: score})
+            for ref, score in scores.items()
+            if ref.run == run
+        }
+        write_validations(store.storage, run, validations)
+    point_to_best(store.storage)
 
 
 def exists(storage: Storage, relative: str) -> bool:

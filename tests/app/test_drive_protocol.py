@@ -28,9 +28,9 @@ from app.drive_protocol import (
 
 
 def test_parameters_have_defaults() -> None:
-    assert read_query({"mode": "frames"}) == FramesQuery(mode="frames", policy="newest", seed=None)
+    assert read_query({"mode": "frames"}) == FramesQuery(mode="frames", policy="served", seed=None)
     live = read_query({"mode": "live"})
-    assert live == LiveQuery(mode="live", seed=0, policy="newest", rival=None, width=480)
+    assert live == LiveQuery(mode="live", seed=0, policy="served", rival=None, width=480)
 
 
 def test_parameters_are_read_from_text() -> None:
@@ -119,7 +119,7 @@ def test_a_reason_fits_into_its_frame() -> None:
     ],
 )
 def test_a_track_changes_what_it_names(given: dict[str, Any], changed: dict[str, Any]) -> None:
-    query = LiveQuery(mode="live", seed=5, policy="newest", rival="best", width=300)
+    query = LiveQuery(mode="live", seed=5, policy="latest", rival="best", width=300)
     message = read_live_message(json.dumps({"type": "track", **given}))
     assert isinstance(message, Track)
     assert change(query, message) == query.model_copy(update=changed)

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from app.policy_server import PolicyServer
-from tests.conftest import PublishPolicy
+from tests.conftest import PublishPolicy, give_scores
+from training.storage import Storage
 from training.store import PolicyStore
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +25,11 @@ async def test_health_is_the_watchers_and_not_storages(
     server = PolicyServer(None)
     with pytest.raises(RuntimeError, match="thread has ended"):
         await server.check_health()
-    monkeypatch.setattr(PolicyStore, "latest_ref", lambda _: open("/nowhere/at/all"))  # noqa: PTH123, SIM115
+
+    def away(*_: object) -> bytes:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(Storage, "read", away)
     api = server.__serve_build_asgi_app__()
     async with api.router.lifespan_context(api):
         await server.check_health()
@@ -50,6 +55,26 @@ async def test_the_bundled_policy_is_served_unless_it_is_turned_off(
         response = await client.get("/health/ready")
     assert response.status_code == status
     assert response.headers.get("Policy-Source") == ("bundled" if status == 200 else None)
+
+
+async def test_the_setting_decides_which_policy_is_followed(
+    store: PolicyStore,
+    publish_policy: PublishPolicy,
+    clean_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    best, latest = (publish_policy(store, iteration=number) for number in (1, 2))
+    give_scores(store, {best: 900.0})
+    monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
+    for follow, ref in {"": latest, "latest": latest, "best": best}.items():
+        monkeypatch.setenv("CARRACING_FOLLOW", follow)
+        api = PolicyServer(None).__serve_build_asgi_app__()
+        transport = httpx.ASGITransport(api)
+        async with (
+            api.router.lifespan_context(api),
+            httpx.AsyncClient(transport=transport, base_url="http://car.test") as client,
+        ):
+            assert (await client.get("/health/ready")).json()["policy"] == ref.version
 
 
 async def test_a_bundled_policy_that_is_not_whole_is_done_without(

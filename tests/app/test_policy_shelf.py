@@ -18,7 +18,7 @@ from app.policy_shelf import PolicyShelf, UnknownPolicyError
 from app.policy_watcher import PolicyWatcher
 from app.storage_reads import StorageReads
 from tests.app.conftest import pictures
-from tests.conftest import PublishPolicy
+from tests.conftest import PublishPolicy, give_scores
 from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.policy import Policy
@@ -71,17 +71,18 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> Fetches:
 
 
 async def test_without_any_policy_there_is_none(shelf: PolicyShelf, store: PolicyStore) -> None:
-    for name in ("newest", "best"):
+    for name in ("served", "latest", "best"):
         with pytest.raises(NoPolicyError, match=f"published yet in {store.storage.root}"):
             await shelf.find(name)
 
 
-async def test_the_newest_is_the_one_that_is_served(
+async def test_what_is_followed_is_the_one_that_is_served(
     shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
 ) -> None:
     publish_policy(store)
     async with following(watcher):
-        assert await shelf.find("newest") is watcher.loaded
+        for name in ("served", "latest", "newest", "best"):
+            assert await shelf.find(name) is watcher.loaded
 
 
 async def test_a_version_acts_as_it_was_published(
@@ -148,53 +149,39 @@ async def test_a_version_that_was_just_published_is_found(
     assert (await shelf.find(ref.version)).ref == ref
 
 
-@pytest.mark.parametrize(
-    ("returns", "best"),
-    [((10.0, 30.0, 20.0), 2), ((10.0, 30.0, 30.0), 3), ((None, -5.0, None), 2)],
-)
-async def test_the_best_has_the_highest_return_and_is_the_newest_of_equals(
-    shelf: PolicyShelf,
-    store: PolicyStore,
-    publish_policy: PublishPolicy,
-    returns: tuple[float | None, ...],
-    best: int,
+async def test_the_best_has_the_highest_validation_score_whatever_training_reported(
+    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
 ) -> None:
-    refs = [
-        publish_policy(store, iteration=number, mean_return=mean_return)
-        for number, mean_return in enumerate(returns, 1)
-    ]
-    assert (await shelf.find("best")).ref == refs[best - 1]
+    refs = [publish_policy(store, iteration=n, mean_return=100.0 * n) for n in (1, 2, 3)]
+    give_scores(store, {refs[0]: 10.0, refs[1]: 20.0})
+    watcher.look()
+    assert (await shelf.find("best")).ref == refs[1]
+    assert (await shelf.find("latest")).ref == (await shelf.find("served")).ref == refs[2]
+    give_scores(store, {refs[0]: 30.0, refs[1]: 20.0})
+    watcher.look()
+    assert (await shelf.find("best")).ref == refs[0]
 
 
 async def test_the_best_of_those_that_are_whole(
-    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy
+    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
 ) -> None:
-    refs = [publish_policy(store, iteration=n, mean_return=float(n)) for n in (1, 2, 3)]
+    refs = [publish_policy(store, iteration=number) for number in (1, 2, 3, 4)]
+    give_scores(store, {refs[0]: 10.0, refs[1]: 20.0, refs[2]: 30.0})
     store.storage.write(f"{refs[2].folder}/{WEIGHTS_FILE}", b"torn")
+    watcher.look()
     assert (await shelf.find("best")).ref == refs[1]
 
 
-async def test_where_no_return_is_known_the_newest_is_the_best(
-    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+async def test_the_latest_is_had_from_a_service_that_follows_the_best(
+    store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
-    publish_policy(store, mean_return=None)
-    async with following(watcher):
-        assert await shelf.find("best") is watcher.loaded
-
-
-@pytest.mark.parametrize(("mean_return", "source"), [(12.0, "bundled"), (13.0, "storage")])
-async def test_the_fallback_takes_part_in_being_the_best(
-    store: PolicyStore,
-    falling_back: PolicyWatcher,
-    fallback: Policy,
-    publish_policy: PublishPolicy,
-    mean_return: float,
-    source: str,
-) -> None:
-    publish_policy(store, mean_return=mean_return)  # the fallback has 12.5
-    found = await shelf_of(store, falling_back).find("best")
-    assert found.source == source
-    assert (found.policy is fallback) == (source == "bundled")
+    refs = [publish_policy(store, iteration=number) for number in (1, 2)]
+    give_scores(store, {refs[0]: 10.0})
+    watcher = PolicyWatcher(store, 60.0, follow="best")
+    watcher.look()
+    shelf = shelf_of(store, watcher)
+    assert (await shelf.find("served")).ref == (await shelf.find("best")).ref == refs[0]
+    assert (await shelf.find("latest")).ref == refs[1]
 
 
 async def test_the_bundled_one_has_two_names(
@@ -258,7 +245,7 @@ async def test_what_is_served_and_bundled_is_described_without_storage(
     assert (described.manifest, described.source) == (fallback.manifest, "bundled")
 
 
-@pytest.mark.parametrize("name", ["newest", "best", "bundled", "..", ""])
+@pytest.mark.parametrize("name", ["latest", "best", "bundled", "..", ""])
 async def test_only_versions_are_described(shelf: PolicyShelf, name: str) -> None:
     with pytest.raises(UnknownPolicyError, match=f"no policy '{name}'"):
         await shelf.describe(name)
@@ -301,10 +288,10 @@ async def test_what_needs_no_storage_does_not_wait_for_it(
     monkeypatch.setattr(reads, "_limit_s", 60.0)
     probe = asyncio.create_task(reads.read(partial(answers.wait, 60)))
     await asyncio.sleep(0)
-    for name in ("best", "absent"):
-        with pytest.raises(TimeoutError, match="does not answer at the moment"):
-            await shelf.find(name)
-    assert (await shelf.find("newest")).ref == (await shelf.find(ref.version)).ref == ref
+    with pytest.raises(TimeoutError, match="does not answer at the moment"):
+        await shelf.find("absent")
+    for name in ("served", "latest", "best", ref.version):
+        assert (await shelf.find(name)).ref == ref
     assert (await shelf.find("bundled")).policy is fallback
     probe.cancel()
     answers.set()
@@ -318,6 +305,5 @@ async def test_storage_that_is_away_is_an_error_of_its_own(
         raise ConnectionError("no route")
 
     monkeypatch.setattr(PolicyStore, "listing", away)
-    for name in ("best", "v1"):
-        with pytest.raises(ConnectionError, match="no route"):
-            await shelf.find(name)
+    with pytest.raises(ConnectionError, match="no route"):
+        await shelf.find("v1")

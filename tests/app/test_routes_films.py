@@ -152,7 +152,7 @@ async def test_a_policy_that_was_newest_keeps_its_films(
     assert bench.renderer.films == [order_of(bench.store, ref)] * 2
 
 
-OUT_OF_BOUNDS = ("episodes=0", "max_steps=1001", "fps=nan", "width=601", "policy=other")
+OUT_OF_BOUNDS = ("episodes=0", "max_steps=1001", "fps=nan", "width=601", "policy=..")
 
 
 async def test_options_out_of_bounds_are_refused_by_name(bench: Bench, ref: PolicyRef) -> None:

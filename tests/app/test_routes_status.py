@@ -73,10 +73,14 @@ async def test_what_storage_holds(bench: Bench, publish_policy: PublishPolicy) -
     empty = (await bench.client.get("/policies")).json()
     assert empty == {
         "storage": bench.store.storage.root,
+        "follow": "latest",
+        "latest": None,
+        "best": None,
         "loaded": None,
         "source": None,
         "bundled": None,
         "total": 0,
+        "validated": 0,
         "policies": [],
         "broken": {},
     }

@@ -70,6 +70,7 @@ def test_unsafe_settings_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CARRACING_POLL_INTERVAL_S", "soon")
     monkeypatch.setenv("CARRACING_FILM_MAX_STEPS", "1001")
     monkeypatch.setenv("CARRACING_BUNDLED", "maybe")
+    monkeypatch.setenv("CARRACING_FOLLOW", "newest")
     with pytest.raises(SettingsError) as caught:
         load_settings()
     message = str(caught.value)
@@ -77,3 +78,4 @@ def test_unsafe_settings_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) ->
     assert "CARRACING_POLL_INTERVAL_S='soon'" in message
     assert "CARRACING_BUNDLED='maybe'" in message
     assert "CARRACING_FILM_MAX_STEPS='1001'" in message
+    assert "CARRACING_FOLLOW='newest'" in message

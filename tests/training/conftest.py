@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.tune import Checkpoint
 
 from tests.conftest import SMALL_NETWORK, PublishPolicy
+from training.ppo import build_config
 from training.ray_connection import start_ray
 from training.recipe import RECIPES, Recipe
 from training.resources import Resources
@@ -61,3 +63,15 @@ def root(store: PolicyStore, publish_policy: PublishPolicy) -> Path:
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files with default names go to a folder of the test's own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    ray_cluster: None, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:
+    """A real algorithm's checkpoint."""
+    algorithm = build_config(tiny_recipe, LOCAL, seed=1).build_algo()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    algorithm.save_to_path(str(folder))
+    algorithm.stop()
+    return Checkpoint.from_directory(str(folder))

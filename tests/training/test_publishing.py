@@ -14,36 +14,13 @@ import torch
 from pyarrow import fs
 from ray.tune import Checkpoint
 
-from tests.conftest import exists
 from training import publishing
 from training.checkpoint import load_actor
 from training.policy import Policy
-from training.ppo import build_config
 from training.publishing import PublishingCallback, git_revision
-from training.recipe import Recipe
-from training.resources import Resources
 from training.storage import Storage
 from training.store import PolicyStore
 from training.whole_checkpoint import seal
-
-
-@pytest.fixture(scope="module")
-def checkpoint(
-    ray_cluster: None, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
-) -> Checkpoint:
-    """A real algorithm's checkpoint."""
-    alone = Resources(
-        num_env_runners=0,
-        cpus_per_env_runner=1,
-        main_cpus=1,
-        gpus_per_learner=0,
-        max_concurrent_trials=1,
-    )
-    algorithm = build_config(tiny_recipe, alone, seed=1).build_algo()
-    folder = tmp_path_factory.mktemp("checkpoint")
-    algorithm.save_to_path(str(folder))
-    algorithm.stop()
-    return Checkpoint.from_directory(str(folder))
 
 
 def trial(name: str = "t-0", *, iteration: int = 10, mean_return: float = 50.0) -> Any:
@@ -82,23 +59,23 @@ def test_a_checkpoint_becomes_the_latest_policy(
     np.testing.assert_array_equal(Policy.from_published(published).act(observations), expected)
 
 
-def test_the_best_checkpoint_is_kept_and_replaced_by_a_better_one(
+def test_a_search_does_not_move_the_latest_unless_there_is_none(
     any_root: str, checkpoint: Checkpoint
 ) -> None:
     storage = Storage.open(any_root)
-    callback = PublishingCallback(storage, "run-a", "published")
-
-    def kept() -> list[str]:
-        return [n for n in storage.folders("runs/run-a/t-0") if n.startswith("best_checkpoint_")]
-
-    publish(callback, checkpoint, iteration=10, mean_return=50.0)
-    assert kept() == ["best_checkpoint_000010"]
-    publish(callback, checkpoint, iteration=20, mean_return=40.0)
-    assert kept() == ["best_checkpoint_000010"]
-    publish(callback, checkpoint, iteration=30, mean_return=60.0)
-    assert kept() == ["best_checkpoint_000030"]
-    assert exists(storage, "runs/run-a/t-0/best_checkpoint_000030/rllib_checkpoint.json")
-    assert iterations(any_root) == [10, 20, 30]
+    store = PolicyStore(storage)
+    search = PublishingCallback(storage, "run-a", "published", promote=False)
+    publish(search, checkpoint, name="t-0", iteration=10)
+    first = store.latest_ref()
+    assert first is not None
+    publish(search, checkpoint, name="t-1", iteration=20)
+    assert store.latest_ref() == first
+    publish(PublishingCallback(storage, "run-b", "published"), checkpoint, iteration=10)
+    other = store.latest_ref()
+    assert other is not None
+    assert other.run == "run-b"
+    publish(search, checkpoint, name="t-0", iteration=30)
+    assert store.latest_ref() == other
 
 
 def test_an_unknown_return_is_published_as_unknown_and_is_no_best_one(

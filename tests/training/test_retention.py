@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import PublishPolicy, exists
+from tests.conftest import PublishPolicy, exists, give_scores
 from tests.damages import Corrupt
 from training.layout import PolicyRef
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
@@ -57,6 +57,19 @@ def test_what_is_the_latest_and_what_is_spared_stay(store: PolicyStore, publishe
     store.promote(published[0])
     prune(store, "run-a", keep=1, spare=[published[2]])
     assert kept(store) == [1, 3, 5]
+
+
+def test_the_best_of_all_runs_and_the_best_of_the_run_stay(
+    any_store: PolicyStore, published: Refs
+) -> None:
+    give_scores(any_store, {published[0]: 30.0, published[1]: 20.0, published[2]: 10.0})
+    prune(any_store, "run-a", keep=1, spare=[])
+    assert kept(any_store) == [1, 5]
+    # Another run's is better: the best of this run is needed for its result.
+    give_scores(any_store, dict.fromkeys(any_store.refs(run="run-b"), 99.0))
+    assert any_store.best_ref() not in published
+    prune(any_store, "run-a", keep=1, spare=[])
+    assert kept(any_store) == [1, 5]
 
 
 def test_where_the_latest_cannot_be_told_nothing_is_deleted(

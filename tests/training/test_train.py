@@ -55,6 +55,8 @@ def test_an_unknown_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         (["--num-gpus", "-1"], "--num-gpus is -1"),
         (["--max-concurrent-trials", "0"], "--max-concurrent-trials is 0"),
         (["--keep-policies", "0"], "--keep-policies is 0"),
+        (["--validation-tracks", "9"], "--validation-tracks is 9"),
+        (["--validation-tracks", "-1"], "--validation-tracks is -1"),
         (["--restart", "--resume", "must"], "contradict"),
         (["--lr", "1e-3"], "--lr is searched"),
         (["--run-name", "../x", "--skip-asha"], "run name '../x'"),

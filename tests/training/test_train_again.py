@@ -36,13 +36,15 @@ def killed_at_its_end(
     root = tmp_path_factory.mktemp("killed") / "root"
     search = {"lr": LogUniform(1e-4, 5e-4)}
     recipe = dataclasses.replace(tiny_recipe, max_iters=2, num_samples=2, search=search)
-    command = Command(RunOptions(run_name="k"), recipe)
+    command = Command(RunOptions(run_name="k", validation_tracks=0), recipe)
     publish = PolicyStore.publish
 
-    def refuse_last(store: PolicyStore, manifest: Manifest, weights: bytes) -> PolicyRef:
+    def refuse_last(
+        store: PolicyStore, manifest: Manifest, weights: bytes, *, promote: bool
+    ) -> PolicyRef:
         if manifest.iteration == 2:
             raise OSError("away")
-        return publish(store, manifest, weights)
+        return publish(store, manifest, weights, promote=promote)
 
     def killed(*_: Any) -> None:
         raise KilledError

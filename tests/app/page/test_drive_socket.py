@@ -82,7 +82,7 @@ def test_a_drive_that_there_is_no_room_for_is_tried_again(open_page: OpenPage) -
     wait_for_frame(page, 10)
     expect(page.locator("#drive-status")).to_have_text("")
     assert len(closed) == 1
-    assert "policy=newest" in closed[0]
+    assert "policy=served" in closed[0]
 
 
 def test_a_drive_that_stood_still_is_begun_again_on_demand(open_page: OpenPage) -> None:
@@ -108,5 +108,5 @@ def test_a_change_of_mind_while_it_connects(open_page: OpenPage) -> None:
 def test_a_policy_that_is_not_there_is_named(open_page: OpenPage, site: Site) -> None:
     page = open_page("#policy=nobody-knows-it")
     expect(page.locator("#drive-status")).to_contain_text("nobody-knows-it")
-    page.locator("#policy").select_option("newest")
+    page.locator("#policy").select_option("latest")
     wait_for_frame(page, 10)

@@ -28,7 +28,7 @@ def test_the_car_drives_by_itself(open_page: OpenPage, site: Site) -> None:
     assert all(old != new for old, new in zip(before, after, strict=True))
     driver = lane(page, 1)
     iteration = site.bundled.manifest.iteration
-    expect(driver.locator(".name")).to_have_text(f"Newest · iteration {iteration}")
+    expect(driver.locator(".name")).to_have_text(f"Served · iteration {iteration}")
     expect(driver.locator(".version")).to_have_text(site.bundled.version)
     expect(driver.locator(".speed dd")).to_have_text(re.compile(r"^[1-9]\d* km/h$"))
     expect(driver.locator(".tiles dd")).to_have_text(re.compile(r"^\d+ of \d+$"))

@@ -46,9 +46,9 @@ def test_nobody_writes_over_a_seed_that_is_being_written(open_page: OpenPage) ->
     wait_for_track(page, 12)
     assert "seed=12&policy=bundled" in page.url
     box.fill("")
-    pick(page, "policy", "newest")
+    pick(page, "policy", "latest")
     expect(box).to_have_value("12")
-    assert "seed=12&policy=newest" in page.url
+    assert "seed=12&policy=latest" in page.url
     # What nobody has written is brought up to date when the box is left.
     box.focus()
     page.evaluate("location.hash = '#seed=4'")

@@ -18,10 +18,10 @@ def test_a_newly_published_policy_takes_over_at_the_next_track(
     row = page.locator(f'#published tr[title="{ref.version}"]')
     expect(row).to_contain_text("exploring")
     expect(row.get_by_role("link")).to_have_attribute("href", f"gif/{ref.version}/0.gif")
-    expect(page.locator("#state")).to_have_text("Ready: iteration 4 is the newest")
+    expect(page.locator("#state")).to_have_text("Ready: iteration 4 is the latest")
     assert page.locator(f'#policy option[value="{ref.version}"]').count() == 1
     page.get_by_role("button", name="Next track").click()
-    expect(lane(page, 1).locator(".name")).to_have_text("Newest · iteration 4")
+    expect(lane(page, 1).locator(".name")).to_have_text("Served · iteration 4")
     newer = site.publish(6)
     button = page.get_by_role("button", name="Watch iteration 6")
     button.click()

@@ -10,7 +10,7 @@ from tests.app.conftest import INTERVAL_S, pictures
 from tests.app.policy_watcher.watching import CountingStorage, damage
 from tests.conftest import PublishPolicy
 from tests.support.waiting import PATIENCE_S, wait_until
-from training.layout import LATEST_FILE
+from training.layout import BEST_FILE, LATEST_FILE
 from training.manifest import MANIFEST_FILE
 from training.policy import Policy
 from training.store import PolicyStore
@@ -43,7 +43,7 @@ def test_acts_as_the_published_policy_does(
     )
 
 
-def test_an_unchanged_store_costs_one_small_read(
+def test_an_unchanged_store_costs_two_small_reads(
     watcher: PolicyWatcher,
     store: PolicyStore,
     storage: CountingStorage,
@@ -55,7 +55,7 @@ def test_an_unchanged_store_costs_one_small_read(
     storage.reads.clear()
     for _ in range(5):
         watcher.look()
-    assert storage.reads == {LATEST_FILE: 5}
+    assert storage.reads == {LATEST_FILE: 5, BEST_FILE: 5}
     assert watcher.loaded is before
 
 
@@ -65,7 +65,7 @@ def test_an_empty_store_is_not_listed_at_every_look(
     watcher.look()
     storage.reads.clear()
     watcher.look()
-    assert storage.reads == {LATEST_FILE: 1}
+    assert storage.reads == {LATEST_FILE: 1, BEST_FILE: 1}
 
 
 def test_follows_newer_policies_and_promotions(
@@ -100,7 +100,7 @@ def test_nothing_ends_the_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(PolicyStore, "latest_ref", lambda _: 1 / 0)
+        broken.setattr(PolicyStore, "candidates", lambda *_: 1 / 0)
         watcher.start()
         wait_until(lambda: watcher.last_error)
         assert "ZeroDivisionError" in str(watcher.last_error)

@@ -10,7 +10,7 @@ from tests.app.policy_watcher.watching import CountingStorage
 from tests.conftest import PublishPolicy
 from tests.damages import Corrupt
 from tests.support.waiting import PATIENCE_S, wait_until
-from training.layout import LATEST_FILE
+from training.layout import BEST_FILE, LATEST_FILE
 from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.store import PolicyStore
 
@@ -110,5 +110,6 @@ def test_storage_that_goes_away_under_way_is_not_asked_for_every_policy(
     monkeypatch.setattr(PolicyStore, "fetch", go_away)
     with pytest.raises(OSError, match="does not answer"):
         watcher.look()
-    assert storage.reads == {LATEST_FILE: 3}  # by the look, for the newest, and after the failure
+    # By the look, for the candidates, and after the failure.
+    assert storage.reads == {LATEST_FILE: 3, BEST_FILE: 1}
     assert watcher.loaded is None
