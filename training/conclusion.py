@@ -103,6 +103,7 @@ def conclude(
 
     recent = recent_return([row for row in rows if row.trial == trial])
     ref = patiently(promote, "naming the result the latest policy")
+    publishing.prune()  # what was the latest until now
     config = {
         "trial": trial,
         "policy": ref.version if ref else None,

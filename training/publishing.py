@@ -173,7 +173,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         path = self._storage.at(f"{folder}/{usable[0].name}")
         checkpoint = Checkpoint(path, self._storage.filesystem)
         self._publish_and_keep(trial, _Unpublished(usable[0].listed.result, checkpoint))
-        self._prune()
+        self.prune()
 
     def promote(self, trial: str) -> PolicyRef | None:
         """Make a trial's newest policy the latest of the store; None where it has none."""
@@ -198,7 +198,7 @@ class PublishingCallback(Callback):  # type: ignore[misc]
             )
         else:
             self._unpublished.pop(trial, None)
-            self._prune()
+            self.prune()
 
     def _publish_and_keep(self, trial: str, unpublished: _Unpublished) -> None:
         for step in (self._publish, self._best.keep_by_return)[unpublished.done :]:
@@ -248,8 +248,8 @@ class PublishingCallback(Callback):  # type: ignore[misc]
         except BrokenPolicyError:
             return False
 
-    def _prune(self) -> None:
-        """Delete old policies; what could not be deleted now goes after the next one."""
+    def prune(self) -> None:
+        """Delete old policies; what could not be deleted now goes the next time."""
         if self._keep_policies is None:
             return
         # One of these becomes the latest when the run ends.

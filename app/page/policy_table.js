@@ -85,7 +85,6 @@ export class PolicyTable {
       element("th", { scope: "row", textContent: number(iteration) + (isBundled ? " (bundled)" : "") }),
       element("td", { textContent: phase(policy.phase) }),
       score,
-      element("td", { textContent: number(policy.mean_return) }),
       when,
       element("td", { className: "watch" }, watch, film),
     );

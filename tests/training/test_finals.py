@@ -62,7 +62,7 @@ def test_a_lucky_policy_that_was_no_finalist_at_first_is_driven_too(
 ) -> None:
     refs = publish(store, publish_policy, 8)
     scores = {number: (100.0 + number, 0.0) for number in range(3, 9)}
-    result = choose({1: (50.0, 50.0), 2: (60.0, 60.0)} | scores)
+    result = choose({1: (10.0, 10.0), 2: (60.0, 60.0)} | scores)
     assert result is not None
     assert result.ref == refs[1]
     validations = store.listing().validations

@@ -22,12 +22,14 @@ from training.storage import Storage
 from training.store import PolicyStore
 from training.train import main, parse
 from training.tuning import Outcome, TrialsFailedError
+from training.validation import best_first
 
 pytestmark = pytest.mark.long
 
 FOUR_ITERATIONS = [
     *("--run-name", "a", *TINY),
     *("--max-iters", "4", "--finetune-at", "2", "--checkpoint-every", "1"),
+    *("--validation-tracks", "1"),
 ]
 
 
@@ -156,13 +158,29 @@ def test_a_run_leaves_its_tables_config_and_policies(finished: tuple[Path, str])
     assert len(checkpoints) == 3, "the newest three are kept"
     manifests = PolicyStore.open(str(root)).listing().policies
     assert [manifest.iteration for manifest in manifests] == [4, 3, 2, 1]
-    assert PolicyStore.open(str(root)).newest().manifest.iteration == 4
+
+
+def test_a_run_s_result_is_its_best_policy_by_validation(finished: tuple[Path, str]) -> None:
+    root, printed = finished
+    store = PolicyStore.open(str(root))
+    listing = store.listing()
+    best = best_first(listing.validations)[0]
+    assert store.latest_ref() == store.best_ref() == best
+    result = json.loads((root / "runs" / "a" / "best_config.json").read_text())
+    validation = listing.validations[best]
+    assert (result["policy"], result["validation_score"], result["validation_episodes"]) == (
+        best.version,
+        validation.mean,
+        validation.episodes,
+    )
+    assert f"policy {best.version}" in printed
+    assert f"score {validation.mean:.1f} over {validation.episodes} tracks" in printed
 
 
 def test_a_run_prints_its_progress_and_what_to_do_next(finished: tuple[Path, str]) -> None:
     root, printed = finished
     assert sum("steps/s" in line for line in printed.splitlines()) == 4
-    assert "best trial" in printed
+    assert "result: policy" in printed
     assert f"python -m training.evaluate --checkpoint {root}" in printed
     assert f"CARRACING_STORAGE={root} python -m app.local" in printed
 
@@ -188,7 +206,7 @@ def test_a_run_of_that_name_is_not_touched(
 SEARCH = [
     *("--recipe", "tiny", "--run-name", "s", "--num-samples", "2", "--num-gpus", "0"),
     *("--max-iters", "2", "--checkpoint-every", "1", "--keep-policies", "1"),
-    *("--simulator", "stock"),
+    *("--simulator", "stock", "--validation-tracks", "1"),
 ]
 
 
@@ -209,13 +227,20 @@ def test_a_search_tries_other_values_in_each_trial(searched: Path) -> None:
     assert best["trial"] in {row.trial for row in rows}
 
 
-def test_of_a_search_s_policies_the_newest_of_each_trial_are_kept(searched: Path) -> None:
+def test_of_a_search_s_policies_the_newest_of_each_trial_and_the_best_are_kept(
+    searched: Path,
+) -> None:
     store = PolicyStore.open(str(searched))
+    result = json.loads((searched / "runs/s/best_config.json").read_text())
+    assert store.newest().manifest.version == result["policy"]
+    assert store.newest().manifest.trial == result["trial"]
     kept = store.listing().policies
-    assert [policy.iteration for policy in kept] == [2, 2]
-    assert len({policy.trial for policy in kept}) == 2
-    best = json.loads((searched / "runs/s/best_config.json").read_text())
-    assert store.newest().manifest.trial == best["trial"]
+    newest = [policy for policy in kept if policy.iteration == 2]
+    assert len({policy.trial for policy in newest}) == 2
+    best = store.best_ref()
+    assert best is not None
+    others = {policy.version for policy in kept if policy not in newest}
+    assert others <= {result["policy"], best.version}
 
 
 def test_a_finished_search_is_not_trained_again(searched: Path, tmp_path: Path) -> None:

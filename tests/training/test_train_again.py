@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.training.conftest import LOCAL
+from tests.training.running import TINY, run_train, training
 from training.layout import PolicyRef
 from training.manifest import Manifest
 from training.progress import read_progress
@@ -92,3 +94,22 @@ def test_trials_that_had_ended_train_no_more_and_their_last_policies_are_publish
     latest = store.newest().manifest
     best = json.loads((root / "runs" / "k" / "best_config.json").read_text())["trial"]
     assert (latest.trial, latest.iteration) == (best, 2)
+
+
+def test_sigterm_while_the_result_is_chosen_leaves_it_to_the_same_command(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "log"
+    options = ["--run-name", "v", *TINY, "--validation-tracks", "1", "--max-iters", "1"]
+    with training(root, *options, log=log) as running:
+        running.wait_for("choosing")
+        running.process.send_signal(signal.SIGTERM)
+        running.process.wait()
+    assert running.process.returncode == 128 + signal.SIGTERM
+    assert "result: " not in running.output
+    assert not (root / "runs" / "v" / "best_config.json").exists()
+    resumed = run_train(root, *options, log=log)
+    assert resumed.process.returncode == 0
+    assert resumed.iterations() == []
+    result = json.loads((root / "runs" / "v" / "best_config.json").read_text())
+    latest = PolicyStore.open(str(root)).latest_ref()
+    assert latest is not None
+    assert result["policy"] == latest.version

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import PublishPolicy
+from tests.support.waiting import PATIENCE_S, wait_until
 from training import validator as validator_module
 from training.layout import BEST_FILE, PolicyRef, validation_file
 from training.manifest import WEIGHTS_FILE
@@ -18,16 +17,8 @@ from training.rollout import drive
 from training.seeds import VALIDATION_SEEDS
 from training.storage import Storage
 from training.store import PolicyStore
+from training.validation import best_first
 from training.validator import Validator
-
-PATIENCE_S = 300.0
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
 
 
 def test_policies_of_before_and_new_ones_are_validated(
@@ -42,14 +33,14 @@ def test_policies_of_before_and_new_ones_are_validated(
         new = publish_policy(store, iteration=3)
         validator.add(deleted)
         validator.add(new)
-        wait_for(lambda: set(store.listing().validations) == {before, new} and store.best_ref())
+        wait_until(lambda: set(store.listing().validations) == {before, new} and store.best_ref())
     seed = VALIDATION_SEEDS[0]
     policy = Policy.from_published(store.fetch(new))
     expected = drive(policy, seed, simulator="fast").score
     stored = store.listing().validations
     assert stored[new].scores == {seed: pytest.approx(expected)}
     assert validator.validations == stored
-    assert store.best_ref() == max(stored, key=lambda ref: (stored[ref].mean, ref.version))
+    assert store.best_ref() == best_first(stored)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +72,7 @@ def test_scores_are_stored_once_storage_takes_them(
         assert set(validator.validations) == {ref}
         assert store.listing().validations == {}
         storage.answers.set()
-        wait_for(lambda: store.best_ref() == ref)
+        wait_until(lambda: store.best_ref() == ref)
     assert set(store.listing().validations) == {ref}
 
 
@@ -90,11 +81,11 @@ def test_what_was_validated_is_not_driven_again(
 ) -> None:
     ref = publish_policy(store)
     with Validator(store.storage, "run-a", tracks=1):
-        wait_for(lambda: store.best_ref() == ref)
+        wait_until(lambda: store.best_ref() == ref)
     store.storage.delete_file(BEST_FILE)
     with Validator(store.storage, "run-a", tracks=1) as resumed:
         # Its scores are known, and that no ``best.json`` names it is repaired.
-        wait_for(lambda: store.best_ref() == ref)
+        wait_until(lambda: store.best_ref() == ref)
         assert set(resumed.validations) == {ref}
 
 

@@ -6,6 +6,7 @@ from playwright.sync_api import Request, Route, expect
 
 from tests.app.page.looking import OpenPage, lane, refuse, wait_for_frame
 from tests.app.page.site import Site
+from tests.conftest import give_scores
 
 
 def test_a_newly_published_policy_takes_over_at_the_next_track(
@@ -63,3 +64,18 @@ def test_policies_are_listed_after_a_look_that_failed(open_page: OpenPage, site:
     version = site.publish(8).version
     expect(page.locator("#state")).to_have_text("The service cannot drive: not now")
     expect(page.locator(f'#published tr[title="{version}"]')).to_be_visible()
+
+
+def test_a_score_appears_beside_its_policy_when_it_comes(open_page: OpenPage, site: Site) -> None:
+    first, second = site.publish(4), site.publish(6)
+    page = open_page()
+    score = page.locator(f'#published tr[title="{first.version}"] td').nth(1)
+    expect(score).to_have_text("—")
+    give_scores(site.store, {first: 812.4, second: 40.0})
+    expect(score).to_have_text("812")
+    expect(score).to_have_class("best")
+    expect(page.locator("#published .best")).to_have_count(1)
+    option = page.locator(f'#policy option[value="{first.version}"]')
+    expect(option).to_have_text("Iteration 4 · score 812")
+    page.locator("#policy").select_option("best")
+    expect(lane(page, 1).locator(".name")).to_have_text("Best · iteration 4")
