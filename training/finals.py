@@ -168,8 +168,8 @@ class Finals:
         self, running: dict[ray.ObjectRef[dict[int, float]], PolicyRef], deadline: float
     ) -> None:
         """Take up what has ended."""
-        left_s = max(0.0, deadline - time.monotonic())
-        ended, _ = ray.wait(list(running), timeout=left_s)
+        left_s = deadline - time.monotonic()
+        ended, _ = ray.wait(list(running), timeout=left_s) if left_s > 0 else ([], running)
         if not ended:
             for unended in running:
                 ray.cancel(unended)

@@ -142,8 +142,9 @@ async def test_what_is_late_is_not_made_up_for(
 async def test_two_policies_on_the_same_track(
     bench: Bench, ref: PolicyRef, publish_policy: PublishPolicy
 ) -> None:
-    other = publish_policy(bench.store, iteration=2, mean_return=90.0)
-    async with connect(bench.api, f"mode=live&seed=4&policy={ref.version}&rival=best") as socket:
+    other = publish_policy(bench.store, iteration=2)
+    query = f"mode=live&seed=4&policy={ref.version}&rival={other.version}"
+    async with connect(bench.api, query) as socket:
         start = await socket.text()
         assert [lane["policy"] for lane in start["lanes"]] == [ref.version, other.version]
         lanes, end = await watch(socket)
