@@ -30,7 +30,8 @@ def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:
 
 
 def test_what_stands_before_the_proxy_is_light() -> None:
-    heavy = {"torch", "gymnasium", "cv2", "pyarrow", "training.environment"}
+    # It runs in Serve's own processes, which load pyarrow themselves.
+    heavy = {"torch", "gymnasium", "cv2", "training.environment"}
     assert not loaded_by("app.front") & heavy
 
 
