@@ -60,16 +60,16 @@ def test_what_is_the_latest_and_what_is_spared_stay(store: PolicyStore, publishe
 
 
 def test_the_best_of_all_runs_and_the_best_of_the_run_stay(
-    any_store: PolicyStore, published: Refs
+    store: PolicyStore, published: Refs
 ) -> None:
-    give_scores(any_store, {published[0]: 30.0, published[1]: 20.0, published[2]: 10.0})
-    prune(any_store, "run-a", keep=1, spare=[])
-    assert kept(any_store) == [1, 5]
+    give_scores(store, {published[0]: 30.0, published[1]: 20.0, published[2]: 10.0})
+    prune(store, "run-a", keep=1, spare=[])
+    assert kept(store) == [1, 5]
     # Another run's is better: the best of this run is needed for its result.
-    give_scores(any_store, dict.fromkeys(any_store.refs(run="run-b"), 99.0))
-    assert any_store.best_ref() not in published
-    prune(any_store, "run-a", keep=1, spare=[])
-    assert kept(any_store) == [1, 5]
+    give_scores(store, dict.fromkeys(store.refs(run="run-b"), 99.0))
+    assert store.best_ref() not in published
+    prune(store, "run-a", keep=1, spare=[])
+    assert kept(store) == [1, 5]
 
 
 def test_where_the_latest_cannot_be_told_nothing_is_deleted(
