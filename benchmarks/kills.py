@@ -25,7 +25,7 @@ Moment = Literal["any", "checkpoint", "publishing"]
 _PROCESS: Final = {
     "trial": "ray::DrivingPPO",
     "learner": "ray::_WrappedExecutable",
-    "env runner": "ray::SingleAgentEnvRunner",
+    "env runner": "ray::DrivingEnvRunner",
 }
 _POLICIES: Final = "policies"
 _POLL_S: Final = 0.001

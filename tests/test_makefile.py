@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ def make_on(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        # Not the variables of a make that runs these tests.
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
     )
 
 

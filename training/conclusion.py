@@ -42,18 +42,22 @@ class End:
 def told_to_end() -> Iterator[End]:
     """Leave the block at SIGINT or SIGTERM; the latter comes to the main thread alone."""
 
+    end = End()
+
     def raise_error(*_: object) -> None:
+        end.told_by = signal.SIGTERM
         raise _SigtermError
 
-    end = End()
     listens = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, raise_error) if listens else None
     try:
         yield end
     except KeyboardInterrupt:
         end.told_by = signal.SIGINT
-    except _SigtermError:
-        end.told_by = signal.SIGTERM
+    except (_SigtermError, SystemError):
+        # Ray's compiled code raises a SystemError where a signal's handler raises inside it.
+        if end.told_by is None:
+            raise
     finally:
         if listens:
             signal.signal(signal.SIGTERM, before)

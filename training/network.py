@@ -119,7 +119,7 @@ class PixelNetwork(nn.Module):
         pixels = observations.permute(0, 3, 1, 2)
         # Channels last in memory already: oneDNN's fast layout, and no copy until the cast.
         # In place, because a new tensor of this size costs more in page faults than in arithmetic.
-        scaled = pixels.float().mul_(1 / 255) if pixels.dtype == torch.uint8 else pixels.float()
+        scaled = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
         embedding: Tensor = self.head[:-1](self.encoder(scaled))
         return embedding
 

@@ -60,7 +60,7 @@ def _queries(version: str, film: str) -> Iterator[Malice]:
 def _policies() -> Iterator[Malice]:
     kind = "unknown policies"
     for name in (
-        *("absent", "newest", "%2e%2e", "..%2f..%2fetc", "%00", "%ff", "%ed%a0%80", "%", "*", "~"),
+        *("absent", "%2e%2e", "..%2f..%2fetc", "%00", "%ff", "%ed%a0%80", "%", "*", "~"),
         *("a%0d%0aX:%20y", "a" * 4000, "%F0%9F%9A%97", "-rf", "'%20or%201=1--", "%7b%7d"),
     ):
         yield _get(kind, f"/gif/{name}/0.gif", 404)

@@ -91,7 +91,7 @@ def test_victims_are_found_by_name_and_killed() -> None:
         assert victims(os.getpid(), "trial") == [child.pid]
         assert child.pid in victims(os.getpid(), "whole cluster")
         assert victims(os.getpid(), "driver") == [os.getpid()]
-        with pytest.raises(LookupError, match="ray::SingleAgentEnvRunner"):
+        with pytest.raises(LookupError, match="ray::DrivingEnvRunner"):
             victims(os.getpid(), "env runner")
         kill([child.pid])
         assert child.wait() == -signal.SIGKILL
