@@ -41,7 +41,6 @@ class End:
 @contextmanager
 def told_to_end() -> Iterator[End]:
     """Leave the block at SIGINT or SIGTERM; the latter comes to the main thread alone."""
-
     end = End()
 
     def raise_error(*_: object) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from pyarrow import fs
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
-from ray.rllib.utils.metrics import LEARNER_RESULTS
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 from ray.tune.result import DONE
@@ -56,8 +56,9 @@ class DrivingPPO(PPO):  # type: ignore[misc]
             NoSamplesError: No env runner came back.
         """
         deadline = time.monotonic() + _RESTART_S
+        before = self._sampled()
         result: dict[str, Any] = super().step()
-        while LEARNER_RESULTS not in result:
+        while self._sampled() == before:
             if time.monotonic() > deadline:
                 raise NoSamplesError(
                     f"no env runner has sampled anything for {_RESTART_S:g} s in iteration "
@@ -68,6 +69,12 @@ class DrivingPPO(PPO):  # type: ignore[misc]
             self._has_diverged = True
             result |= {DIVERGED: divergence, DONE: True}
         return result
+
+    def _sampled(self) -> int:
+        """Decisions that the trial has sampled."""
+        return int(
+            self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+        )
 
     def be_patient(self, seconds: float) -> None:
         """Wait for storage for so long from now on: no training is held up by that."""

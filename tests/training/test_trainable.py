@@ -21,6 +21,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune import Checkpoint
 
 from tests.training.conftest import LOCAL
+from training.divergence import DIVERGED
 from training.ppo import build_config
 from training.recipe import Recipe
 from training.storage import Storage
@@ -304,11 +305,13 @@ def test_an_iteration_trains_although_all_env_runners_were_lost(tiny_recipe: Rec
     resources = dataclasses.replace(LOCAL, num_env_runners=1, cpus_per_env_runner=0.5, main_cpus=0)
     algorithm = DrivingPPO(config=build_config(tiny_recipe, resources, seed=1))
     try:
-        algorithm.env_runner_group.foreach_env_runner(
-            lambda _: os._exit(1), local_env_runner=False, mark_healthy=False
-        )
-        result = algorithm.train()
-        assert result["training_iteration"] == 1
-        assert result["num_env_steps_sampled_lifetime"] >= 32
+        for iteration in (1, 2):
+            algorithm.env_runner_group.foreach_env_runner(
+                lambda _: os._exit(1), local_env_runner=False, mark_healthy=False
+            )
+            result = algorithm.train()
+            assert result["training_iteration"] == iteration
+            assert result["num_env_steps_sampled_lifetime"] == 32 * iteration
+            assert DIVERGED not in result
     finally:
         algorithm.stop()
