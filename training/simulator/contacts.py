@@ -16,12 +16,13 @@ _WHEELS_ONLY: Final = b2Filter(maskBits=0xFFFE)
 
 
 class TileContacts(contactListener):  # type: ignore[misc]
-    """Does what Gymnasium's FrictionDetector does, and notes the order of first touches."""
+    """Does what Gymnasium's FrictionDetector does, and notes which tiles were touched."""
 
     def __init__(self, env: FastCarRacing) -> None:
         super().__init__()
         self._env = env
-        self.touched: list[int] = []
+        self.touched = bytearray()
+        """Of each tile, 1 if a part of the car was on it; a new track needs a new one."""
 
     def BeginContact(self, contact: b2Contact) -> None:  # noqa: N802 (Box2D's name)
         """Called by Box2D when a part of the car reaches a tile."""
@@ -54,9 +55,8 @@ class TileContacts(contactListener):  # type: ignore[misc]
             tile, wheel = wheel, tile
             if not hasattr(tile, "road_friction"):
                 return None, None
-        if not tile.touched:
-            tile.touched = True
+        if not self.touched[tile.idx]:
+            self.touched[tile.idx] = 1
             tile.color[:] = self._env.road_color
-            self.touched.append(tile.idx)
             fixture.filterData = _WHEELS_ONLY
         return tile, wheel

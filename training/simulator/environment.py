@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +10,9 @@ from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD, STATE_H, STATE_W, Ca
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
+from PIL import Image
 
+from training.simulator.compiled import load_kernel
 from training.simulator.contacts import TileContacts
 from training.simulator.fast_car import FastCar
 from training.simulator.film_view import FilmView
@@ -25,7 +26,7 @@ class FastCarRacing(CarRacing):
 
     Tracks, physics, rewards and the ends of episodes are Gymnasium's to the bit. Pictures are
     drawn in another way, and are close to Gymnasium's: what the driver sees differs by a tenth of
-    a grey level on average.
+    a grey level on average. If numba cannot run, they are drawn as Gymnasium draws them, slowly.
 
     Args:
         render_mode: None, or ``"rgb_array"`` for pictures of (400, 600, 3) uint8.
@@ -59,6 +60,7 @@ class FastCarRacing(CarRacing):
         EzPickle.__init__(self, render_mode, verbose, lap_complete_percent, False, continuous, lazy)
         self.lazy = lazy
         self.state: NDArray[np.uint8] = np.zeros((STATE_H, STATE_W, 3), np.uint8)
+        self._kernel = load_kernel()
         self._grey: View | None = None
         self._colour: View | None = None
         self._shrinker: Shrinker | None = None
@@ -85,9 +87,7 @@ class FastCarRacing(CarRacing):
         self.road_poly: list[Any] = []
         while not self._create_track():  # type: ignore[no-untyped-call]
             pass
-        tiles: Iterable[Any] = self.road or ()
-        for tile in tiles:
-            tile.touched = False
+        self._contacts.touched = bytearray(len(self.track))
         self.car = FastCar(self.world, *self.track[0][1:4], traces=self.render_mode is not None)
         return self.step(None)[0], {}
 
@@ -137,19 +137,22 @@ class FastCarRacing(CarRacing):
 
     def look(self) -> NDArray[np.uint8]:
         """What the driver sees now, the observation: (96, 96, 3) uint8."""
-        if self._colour is None:
-            self._colour = View(RED_GREEN_BLUE)
-        self.state = (
-            np.rint(self._look(self._colour)).transpose(1, 2, 0).astype(np.uint8, order="C")
-        )
+        if self._kernel is None:
+            self.state = self._look_with_pygame()
+        else:
+            self._colour = self._colour or View(self._kernel, RED_GREEN_BLUE)
+            planes = np.rint(self._look(self._colour))
+            self.state = planes.transpose(1, 2, 0).astype(np.uint8, order="C")
         return self.state
 
     def look_grey(self, size: int) -> NDArray[np.uint8]:
         """What the driver sees now, grey, square and small: (size, size) uint8."""
-        if self._grey is None:
-            self._grey = View((GREY,))
+        if self._kernel is None:
+            grey = Image.fromarray(GREY.of(self._look_with_pygame()))
+            return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR))
+        self._grey = self._grey or View(self._kernel, (GREY,))
         if self._shrinker is None or self._shrinker.size != size:
-            self._shrinker = Shrinker(size)
+            self._shrinker = Shrinker(self._kernel, size)
         return self._shrinker.shrink(self._look(self._grey)[0])
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
@@ -162,11 +165,20 @@ class FastCarRacing(CarRacing):
     def _look(self, view: View) -> NDArray[np.float32]:
         if self.car is None:
             raise ResetNeeded("call reset() before looking")
-        view.show(self.road_poly)
-        return view.look(self.car, self.t, self._score, self._contacts.touched)
+        view.show(self.road_poly, self._contacts.touched)
+        return view.look(self.car, self.t, self._score)
+
+    def _look_with_pygame(self) -> NDArray[np.uint8]:
+        """Draw as stock does: (96, 96, 3) uint8."""
+        if self.car is None:
+            raise ResetNeeded("call reset() before looking")
+        score, self.reward = self.reward, self._score
+        picture = super()._render("state_pixels")  # type: ignore[no-untyped-call]
+        self.reward = score
+        return np.asarray(picture, np.uint8)
 
     def close(self) -> None:
-        """Free the bitmaps and the world's bodies; a reset makes them again.
+        """Free the world's bodies; a reset makes them again.
 
         Box2D's Python bindings would keep the bodies of a world that is dropped: 85 kB.
         """

@@ -26,7 +26,7 @@ WHEEL_MARK: Final = (77, 77, 77)
 # pygame's smoothscale averages in integers, and takes this much off every even colour; off the
 # average of a mixed pixel it takes less.
 _EVEN_LOSS: Final = 2
-_MIXED_LOSS: Final = 1.5
+MIXED_LOSS: Final = 1.5
 
 
 def shrunk(colour: Iterable[float], loss: int) -> Colour:
@@ -50,12 +50,6 @@ class Plane:
     def level(self, colour: Colour) -> int:
         """Return 0..255: an even area of `colour`, as the shrunken picture shows it."""
         return int(self.of(np.array(shrunk(colour, _EVEN_LOSS), np.uint8)))
-
-    def light(self, share: NDArray[np.float32], colour: Colour) -> NDArray[np.float32]:
-        """Return what `colour` over a `share` of each pixel, otherwise black, looks like."""
-        parts = [np.maximum(share * part - _MIXED_LOSS, 0) for part in colour]
-        light = sum(weight * part for weight, part in zip(self.weights, parts, strict=True))
-        return np.asarray(np.maximum(light - self.cut, 0), np.float32)
 
     def of(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return this plane of uint8[..., 3], as GrayscaleObservation computes it: uint8[...]."""

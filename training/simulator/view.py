@@ -1,7 +1,10 @@
-"""What the driver sees: the track's bitmaps, the car and the panel put together."""
+"""What the driver sees: the track, the car and the panel, drawn by the compiled kernel."""
 
 from __future__ import annotations
 
+import math
+from functools import cache, lru_cache
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -9,37 +12,82 @@ from gymnasium.envs.box2d.car_dynamics import Car
 from gymnasium.envs.box2d.car_racing import SCALE, STATE_H, STATE_W, ZOOM
 from numpy.typing import NDArray
 
-from training.simulator import car_sprite, panel
-from training.simulator.gauges import read_gauges
-from training.simulator.palette import Plane
-from training.simulator.scale import VIEW_H, Scale
-from training.simulator.track_bitmap import TrackBitmap
-
-_FINE: Final = Scale(per_unit=3.0, softness=0.45, growth=0.03)
-_COARSE: Final = Scale(per_unit=1.0, softness=0.8, growth=0.2)
-
-# From which zoom on (stock's surface pixels per world unit) a bitmap serves, and with how many
-# samples per picture pixel and axis. Only the first second of an episode needs more than one.
-_CHOICES: Final = (
-    (14.5, _FINE, 1),
-    (9.0, _FINE, 2),
-    (4.0, _FINE, 3),
-    (1.5, _COARSE, 3),
-    (0.0, _COARSE, 5),
+from training.simulator.car_shapes import HULL_SHAPES
+from training.simulator.digits import draw_score
+from training.simulator.gauges import LYING, UNIT_W, UPRIGHT, read_gauges
+from training.simulator.palette import (
+    FIELD,
+    GRASS,
+    HULL,
+    KERB_RED,
+    KERB_WHITE,
+    ROAD,
+    WHEEL,
+    WHEEL_MARK,
+    Plane,
 )
+from training.simulator.scale import VIEW_H
+
+# Columns and rows of the score.
+_SCORE_SIZE: Final = 12
+
+_HULL: Final = np.array([corner for shape in HULL_SHAPES for corner in shape], np.float64)
+_HULL_ENDS: Final = np.cumsum([len(shape) for shape in HULL_SHAPES])
+
+
+def _bars() -> NDArray[np.float64]:
+    """float64[7, 6]: where each bar begins, its width (0 if lying), its scale and its colour."""
+    units = [bar.unit for bar in UPRIGHT]
+    # Both borders are drawn, but the next bar hides the last column.
+    widths = [UNIT_W + (unit + 1 not in units) for unit in units] + [0] * len(LYING)
+    return np.array(
+        [
+            (bar.unit * UNIT_W, width, bar.scale, *bar.colour)
+            for bar, width in zip((*UPRIGHT, *LYING), widths, strict=True)
+        ],
+        np.float64,
+    )
+
+
+_BARS: Final = _bars()
+
+
+@cache
+def _colours(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the level of each colour, in the kernel's order; and the plane's numbers."""
+    kerbs_and_car = (KERB_RED, KERB_WHITE, HULL, WHEEL, WHEEL_MARK)
+    levels = [
+        *(plane.level(colour) for colour in (FIELD, GRASS, ROAD)),
+        *plane.tints,
+        *(plane.level(colour) for colour in kerbs_and_car),
+    ]
+    return np.array(levels, np.float32), np.array((*plane.weights, plane.cut), np.float64)
+
+
+@lru_cache(maxsize=2048)
+def _score(score: int, plane: Plane) -> NDArray[np.float32]:
+    """The corner with the score, float32[12, 12]."""
+    return plane.of(draw_score(score, _SCORE_SIZE, _SCORE_SIZE)).astype(np.float32)
 
 
 class View:
     """Draws the pictures of one environment, in one or more planes."""
 
-    def __init__(self, planes: tuple[Plane, ...]) -> None:
-        self._planes = planes
-        self._bitmaps = {scale: TrackBitmap(scale, planes) for scale in (_FINE, _COARSE)}
-        self._track: object = None
+    def __init__(self, kernel: ModuleType, planes: tuple[Plane, ...]) -> None:
+        self._draw = kernel.draw
+        self._planes = [(plane, *_colours(plane)) for plane in planes]
         self._pictures = np.zeros((len(planes), STATE_H, STATE_W), np.float32)
+        self._layers = np.zeros((3, VIEW_H, STATE_W), np.float32)
+        self._state = np.zeros(20)
+        self._track: object = None
 
-    def show(self, road_poly: list[Any]) -> None:
-        """Draw the track of stock's `road_poly`, unless it is the one shown already."""
+    def show(self, road_poly: list[Any], touched: bytearray) -> None:
+        """Take the track of stock's `road_poly`, unless it is the one shown already.
+
+        Args:
+            road_poly: tiles and kerbs.
+            touched: of each tile, whether it was touched; it may change after this call.
+        """
         if road_poly is self._track:
             return
         # On a rare straight "bend" stock draws a kerb without width, a line of one surface pixel.
@@ -48,37 +96,50 @@ class View:
             for corners, colour in road_poly
             if isinstance(colour, tuple) and corners[0] != corners[1]
         ]
-        tiles = np.array([p for p, colour in road_poly if not isinstance(colour, tuple)])
-        kerb_corners = np.array([p for p, _ in kerbs]).reshape(-1, 4, 2)
-        for bitmap in self._bitmaps.values():
-            bitmap.draw(tiles, kerb_corners, [white for _, white in kerbs])
+        tiles = [corners for corners, colour in road_poly if not isinstance(colour, tuple)]
+        self._tiles = np.array(tiles, np.float64)
+        self._kerbs = np.array([corners for corners, _ in kerbs], np.float64).reshape(-1, 4, 2)
+        self._white = np.array([white for _, white in kerbs], np.uint8)
+        self._touched = np.frombuffer(touched, np.uint8)
         self._track = road_poly
 
-    def look(self, car: Car, time: float, score: float, touched: list[int]) -> NDArray[np.float32]:
+    def look(self, car: Car, time: float, score: float) -> NDArray[np.float32]:
         """Return float32[planes, 96, 96], levels 0..255; it is drawn over by the next call.
 
         Args:
             car: the car to look from.
             time: seconds since the reset, which sets the first second's zoom.
             score: the score to show.
-            touched: the indices of the tiles touched so far, in that order.
         """
-        zoom = 0.1 * SCALE * max(1 - time, 0) + ZOOM * SCALE * min(time, 1)
-        _, scale, samples = next(choice for choice in _CHOICES if zoom >= choice[0])
-        bitmap = self._bitmaps[scale]
-        bitmap.touch(touched)
         hull, wheels = car.hull, car.wheels
-        position = hull.position
-        turns = [wheel.joint.angle for wheel in wheels]
-        phases = [wheel.phase for wheel in wheels]
+        x, y = hull.position
+        angle = hull.angle
         gauges = read_gauges(car)
-
-        views = bitmap.crop(zoom, position.x, position.y, hull.angle, samples)
-        for picture, view, plane in zip(self._pictures, views, self._planes, strict=True):
-            picture[:VIEW_H] = view
-            free, light = car_sprite.car_layer(turns, phases, zoom, plane)
-            part = picture[car_sprite.ROWS, car_sprite.COLUMNS]
-            part *= free
-            part += light
-            panel.draw(picture[panel.ROWS], score, gauges, plane)
+        self._state[:] = (
+            x,
+            y,
+            math.cos(angle),
+            math.sin(angle),
+            0.1 * SCALE * max(1 - time, 0) + ZOOM * SCALE * min(time, 1),
+            *[wheel.joint.angle for wheel in wheels],
+            *[wheel.phase for wheel in wheels],
+            *gauges.upright,
+            *gauges.lying,
+        )
+        for picture, (plane, levels, weights) in zip(self._pictures, self._planes, strict=True):
+            self._draw(
+                picture,
+                self._layers,
+                self._state,
+                self._tiles,
+                self._touched,
+                self._kerbs,
+                self._white,
+                _HULL,
+                _HULL_ENDS,
+                _BARS,
+                _score(int(score), plane),
+                levels,
+                weights,
+            )
         return self._pictures
