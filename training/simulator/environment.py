@@ -12,12 +12,13 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.simulator.compiled import load_kernel
+from training.simulator.kernels import load_kernels
 from training.simulator.contacts import TileContacts
 from training.simulator.fast_car import FastCar
 from training.simulator.film_view import FilmView
 from training.simulator.palette import GREY, RED_GREEN_BLUE
 from training.simulator.shrinker import Shrinker
+from training.simulator.track import create_track
 from training.simulator.view import View
 
 
@@ -60,7 +61,7 @@ class FastCarRacing(CarRacing):
         EzPickle.__init__(self, render_mode, verbose, lap_complete_percent, False, continuous, lazy)
         self.lazy = lazy
         self.state: NDArray[np.uint8] = np.zeros((STATE_H, STATE_W, 3), np.uint8)
-        self._kernel = load_kernel()
+        self._kernels = load_kernels()
         self._grey: View | None = None
         self._colour: View | None = None
         self._shrinker: Shrinker | None = None
@@ -85,11 +86,16 @@ class FastCarRacing(CarRacing):
         self.t = 0.0
         self.new_lap = False
         self.road_poly: list[Any] = []
-        while not self._create_track():  # type: ignore[no-untyped-call]
+        while not self._create_track():
             pass
         self._contacts.touched = bytearray(len(self.track))
         self.car = FastCar(self.world, *self.track[0][1:4], traces=self.render_mode is not None)
         return self.step(None)[0], {}
+
+    def _create_track(self) -> bool:
+        if self._kernels is None or self.verbose:
+            return bool(super()._create_track())  # type: ignore[no-untyped-call]
+        return create_track(self, self._kernels.trace)
 
     def step(
         self, action: NDArray[np.float32] | int | None
@@ -137,22 +143,22 @@ class FastCarRacing(CarRacing):
 
     def look(self) -> NDArray[np.uint8]:
         """What the driver sees now, the observation: (96, 96, 3) uint8."""
-        if self._kernel is None:
+        if self._kernels is None:
             self.state = self._look_with_pygame()
         else:
-            self._colour = self._colour or View(self._kernel, RED_GREEN_BLUE)
+            self._colour = self._colour or View(self._kernels, RED_GREEN_BLUE)
             planes = np.rint(self._look(self._colour))
             self.state = planes.transpose(1, 2, 0).astype(np.uint8, order="C")
         return self.state
 
     def look_grey(self, size: int) -> NDArray[np.uint8]:
         """What the driver sees now, grey, square and small: (size, size) uint8."""
-        if self._kernel is None:
+        if self._kernels is None:
             grey = Image.fromarray(GREY.of(self._look_with_pygame()))
             return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR))
-        self._grey = self._grey or View(self._kernel, (GREY,))
+        self._grey = self._grey or View(self._kernels, (GREY,))
         if self._shrinker is None or self._shrinker.size != size:
-            self._shrinker = Shrinker(self._kernel, size)
+            self._shrinker = Shrinker(self._kernels, size)
         return self._shrinker.shrink(self._look(self._grey)[0])
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 
 import numpy as np
 from gymnasium.envs.box2d.car_racing import STATE_W
 from numpy.typing import NDArray
 
+from training.simulator.kernels import Kernels
+
 
 class Shrinker:
     """Makes ``size`` × ``size`` pictures of 96×96 ones, as Pillow's bilinear filter does."""
 
-    def __init__(self, kernel: ModuleType, size: int) -> None:
+    def __init__(self, kernels: Kernels, size: int) -> None:
         self.size = size
-        self._shrink = kernel.shrink
+        self._shrink = kernels.shrink
         scale = STATE_W / size
         reach = max(scale, 1.0)
         centre = (np.arange(size)[:, None] + 0.5) * scale

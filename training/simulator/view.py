@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import cache, lru_cache
-from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from training.simulator.car_shapes import HULL_SHAPES
 from training.simulator.digits import draw_score
 from training.simulator.gauges import LYING, UNIT_W, UPRIGHT, read_gauges
+from training.simulator.kernels import Kernels
 from training.simulator.palette import (
     FIELD,
     GRASS,
@@ -73,8 +73,8 @@ def _score(score: int, plane: Plane) -> NDArray[np.float32]:
 class View:
     """Draws the pictures of one environment, in one or more planes."""
 
-    def __init__(self, kernel: ModuleType, planes: tuple[Plane, ...]) -> None:
-        self._draw = kernel.draw
+    def __init__(self, kernels: Kernels, planes: tuple[Plane, ...]) -> None:
+        self._draw = kernels.draw
         self._planes = [(plane, *_colours(plane)) for plane in planes]
         self._pictures = np.zeros((len(planes), STATE_H, STATE_W), np.float32)
         self._layers = np.zeros((3, VIEW_H, STATE_W), np.float32)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numba
 import numpy as np
 from gymnasium.envs.box2d.car_dynamics import SIZE, WHEEL_R, WHEEL_W, WHEELPOS
 from gymnasium.envs.box2d.car_racing import GRASS_DIM, PLAYFIELD, STATE_W, WINDOW_H, WINDOW_W
 from numpy.typing import NDArray
 
 from training.simulator.gauges import FOOT, LEAST, LYING_BOTTOM, LYING_TOP
+from training.simulator.kernels.jit import jit, kernel
 from training.simulator.palette import MIXED_LOSS
 from training.simulator.scale import PIXEL_H, PIXEL_W, VIEW_H
 
@@ -46,10 +46,8 @@ Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
 Edge = tuple[np.float32, np.float32, np.float32, np.float32]
 
-_jit = numba.njit(nogil=True, error_model="numpy")
 
-
-@_jit
+@jit
 def _edge(across: float, down: float) -> Edge:
     """What `_share` needs of an edge: how its distance changes from a pixel to the next."""
     a, b = max(abs(across), abs(down)), min(abs(across), abs(down))
@@ -57,7 +55,7 @@ def _edge(across: float, down: float) -> Edge:
     return np.float32((a + b) / 2), np.float32((a - b) / 2), np.float32(1 / a), np.float32(bend)
 
 
-@_jit
+@jit
 def _share(distance: np.float32, edge: Edge) -> np.float32:
     """The share of a pixel that is inside an edge, `distance` from the pixel's centre."""
     reach, straight, slope, bend = edge
@@ -67,7 +65,7 @@ def _share(distance: np.float32, edge: Edge) -> np.float32:
     return _HALF + (share if distance > _0 else -share)
 
 
-@_jit
+@jit
 def _lay_grass(ground: Plane, state: Floats, levels: Plane) -> None:
     """Draw the playing field with its squares, black outside."""
     x, y, cos, sin, zoom = state[X], state[Y], state[COS], state[SIN], state[ZOOM]
@@ -98,7 +96,7 @@ def _lay_grass(ground: Plane, state: Floats, levels: Plane) -> None:
             row[j] = inside * (field + lighter * (_share(sx, edge_x) * _share(sy, edge_y)))
 
 
-@_jit
+@jit
 def _take_quad(
     shapes: Floats, index: int, state: Floats, edges: Plane, box: NDArray[np.int64]
 ) -> bool:
@@ -146,7 +144,7 @@ def _take_quad(
     return low_u < high_u and low_v < high_v
 
 
-@_jit
+@jit
 def _cover(cover: Plane, row: int, first: int, edges: Plane) -> None:
     """Write the shares of a row's pixels, from column `first` on, inside a shape."""
     for strip in range(2):
@@ -162,7 +160,7 @@ def _cover(cover: Plane, row: int, first: int, edges: Plane) -> None:
             cover[k] = max(share, _0) * (cover[k] if strip else _1)
 
 
-@_jit
+@jit
 def _lay_road(
     picture: Plane, layers: Plane, state: Floats, tiles: Floats, touched: NDArray[np.uint8],
     kerbs: Floats, white: NDArray[np.uint8], levels: Plane,
@@ -204,7 +202,7 @@ def _lay_road(
                 row[k] = min(max(mixed, _0), _WHITE)
 
 
-@_jit
+@jit
 def _fill(surface: Plane, xs: NDArray[np.int64], ys: NDArray[np.int64], level: np.float32) -> None:
     """Fill a convex polygon as pygame's ``draw.polygon`` does; `surface` has a plane of ones."""
     count = len(xs)
@@ -227,7 +225,7 @@ def _fill(surface: Plane, xs: NDArray[np.int64], ys: NDArray[np.int64], level: n
             surface[1, y, first : last + 1] = level
 
 
-@_jit
+@jit
 def _fill_quad(
     surface: Plane, place: int, turn: float, front: float, rear: float, unit: float, level: float
 ) -> None:
@@ -241,7 +239,7 @@ def _fill_quad(
     _fill(surface, xs, ys, level)
 
 
-@_jit
+@jit
 def _draw_car(
     picture: Plane, state: Floats, hull: Floats, ends: NDArray[np.int64], levels: Plane
 ) -> None:
@@ -287,13 +285,13 @@ def _draw_car(
             picture[i, j] = picture[i, j] * free + light
 
 
-@_jit
+@jit
 def _overlap(low: float, high: float, place: int, pixel: float) -> float:
     """The share of the picture's pixel `place` from `low` to `high` on the surface."""
     return max(min(high, (place + 1) * pixel) - max(low, place * pixel), 0.0) / pixel
 
 
-@_jit
+@jit
 def _draw_panel(
     picture: Plane, score: Plane, gauges: Floats, bars: Floats, weights: Floats
 ) -> None:
@@ -324,10 +322,9 @@ def _draw_panel(
                 picture[VIEW_H + i, j] = np.float32(under + max(light, 0.0))
 
 
-@numba.njit(
+@kernel(
     "void(f4[:,::1], f4[:,:,::1], f8[::1], f8[:,:,::1], u1[::1], f8[:,:,::1], u1[::1],"
-    "f8[:,::1], i8[::1], f8[:,::1], f4[:,::1], f4[::1], f8[::1])",
-    nogil=True, error_model="numpy", cache=True,
+    "f8[:,::1], i8[::1], f8[:,::1], f4[:,::1], f4[::1], f8[::1])"
 )
 def draw(
     picture, layers, state, tiles, touched, kerbs, white, hull, ends, bars, score, levels, weights
@@ -337,26 +334,3 @@ def draw(
     _lay_road(picture, layers, state, tiles, touched, kerbs, white, levels)
     _draw_car(picture, state, hull, ends, levels)
     _draw_panel(picture, score, state[GAUGES:], bars, weights)
-
-
-@numba.njit("void(f4[:,::1], i8[::1], f4[:,::1], u1[:,::1])", nogil=True, error_model="numpy", cache=True)
-def shrink(picture, first, weights, small):
-    """Shrink a square picture, by a filter's first places and weights."""
-    side, size = len(picture), len(small)
-    turned, line = np.empty((side, size), np.float32), np.empty(max(side, size), np.float32)
-    for i in range(size):
-        line[:] = _0
-        for k in range(len(weights)):
-            row, weight = picture[first[i] + k], weights[k, i]
-            for j in range(side):
-                line[j] += weight * row[j]
-        for j in range(side):
-            turned[j, i] = line[j]
-    for j in range(size):
-        line[:] = _HALF
-        for k in range(len(weights)):
-            row, weight = turned[first[j] + k], weights[k, j]
-            for i in range(size):
-                line[i] += weight * row[i]
-        for i in range(size):
-            small[i, j] = np.uint8(line[i])

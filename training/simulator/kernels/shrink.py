@@ -1,0 +1,34 @@
+"""Shrinks square pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from training.simulator.kernels.jit import kernel
+
+_0, _HALF = np.float32(0), np.float32(0.5)
+
+
+@kernel("void(f4[:,::1], i8[::1], f4[:,::1], u1[:,::1])")
+def shrink(picture: Any, first: Any, weights: Any, small: Any) -> None:
+    """Shrink a square picture, by a filter's first places and weights."""
+    side, size = len(picture), len(small)
+    turned, line = np.empty((side, size), np.float32), np.empty(max(side, size), np.float32)
+    for i in range(size):
+        line[:] = _0
+        for k in range(len(weights)):
+            row, weight = picture[first[i] + k], weights[k, i]
+            for j in range(side):
+                line[j] += weight * row[j]
+        for j in range(side):
+            turned[j, i] = line[j]
+    for j in range(size):
+        line[:] = _HALF
+        for k in range(len(weights)):
+            row, weight = turned[first[j] + k], weights[k, j]
+            for i in range(size):
+                line[i] += weight * row[i]
+        for i in range(size):
+            small[i, j] = np.uint8(line[i])
