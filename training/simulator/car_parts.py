@@ -72,6 +72,7 @@ def make_wheel(
     wheel.skid_start = wheel.skid_particle = None
     wheel.tiles = set()
     wheel.userData = wheel
+    wheel.fixtures[0].userData = ~place
     wheel.joint = world.CreateJoint(
         revoluteJointDef(
             bodyA=hull,

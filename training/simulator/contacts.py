@@ -16,20 +16,41 @@ _WHEELS_ONLY: Final = b2Filter(maskBits=0xFFFE)
 
 
 class TileContacts(contactListener):  # type: ignore[misc]
-    """Does what Gymnasium's FrictionDetector does, and notes which tiles were touched."""
+    """Does what Gymnasium's FrictionDetector does, and notes which tiles were touched.
+
+    A tile's fixture has the tile's index as its user data, that of the wheel at ``place`` has
+    ``~place``, and those of the hull have none.
+    """
 
     def __init__(self, env: FastCarRacing) -> None:
         super().__init__()
         self._env = env
+        self._tiles: list[Any] = []
+        self._wheels: list[Any] = []
         self.touched = bytearray()
-        """Of each tile, 1 if a part of the car was on it; a new track needs a new one."""
+        """Of each tile, 1 if a part of the car was on it."""
+
+    def start(self, tiles: list[Any], wheels: list[Any]) -> None:
+        """Begin an episode with these tiles and wheels."""
+        self._tiles = tiles
+        self._wheels = wheels
+        self.touched = bytearray(len(tiles))
 
     def BeginContact(self, contact: b2Contact) -> None:  # noqa: N802 (Box2D's name)
         """Called by Box2D when a part of the car reaches a tile."""
-        tile, wheel = self._pair(contact)
+        fixture = contact.fixtureA
+        index, wheel = fixture.userData, contact.fixtureB.userData
+        if index is None or index < 0:
+            fixture = contact.fixtureB
+            index, wheel = wheel, index
+        if not self.touched[index]:
+            self.touched[index] = 1
+            self._tiles[index].color[:] = self._env.road_color
+            fixture.filterData = _WHEELS_ONLY
         if wheel is None:
             return
-        wheel.tiles.add(tile)
+        self._wheels[~wheel].tiles.add(index)
+        tile = self._tiles[index]
         if tile.road_visited:
             return
         tile.road_visited = True
@@ -37,26 +58,13 @@ class TileContacts(contactListener):  # type: ignore[misc]
         count = len(env.track)
         env.reward += 1000.0 / count
         env.tile_visited_count += 1
-        if tile.idx == 0 and env.tile_visited_count / count > env.lap_complete_percent:
+        if index == 0 and env.tile_visited_count / count > env.lap_complete_percent:
             env.new_lap = True
 
     def EndContact(self, contact: b2Contact) -> None:  # noqa: N802 (Box2D's name)
         """Called by Box2D when a part of the car leaves a tile."""
-        tile, wheel = self._pair(contact)
+        index, wheel = contact.fixtureA.userData, contact.fixtureB.userData
+        if index is None or index < 0:
+            index, wheel = wheel, index
         if wheel is not None:
-            wheel.tiles.remove(tile)
-
-    def _pair(self, contact: b2Contact) -> tuple[Any, Any]:
-        """Return the tile, coloured as touched, and the wheel on it; None for another part."""
-        fixture = contact.fixtureA
-        tile, wheel = fixture.body.userData, contact.fixtureB.body.userData
-        if not hasattr(tile, "road_friction"):
-            fixture = contact.fixtureB
-            tile, wheel = wheel, tile
-            if not hasattr(tile, "road_friction"):
-                return None, None
-        if not self.touched[tile.idx]:
-            self.touched[tile.idx] = 1
-            tile.color[:] = self._env.road_color
-            fixture.filterData = _WHEELS_ONLY
-        return tile, wheel
+            self._wheels[~wheel].tiles.remove(index)

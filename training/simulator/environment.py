@@ -61,6 +61,8 @@ class FastCarRacing(CarRacing):
         EzPickle.__init__(self, render_mode, verbose, lap_complete_percent, False, continuous, lazy)
         self.lazy = lazy
         self.state: NDArray[np.uint8] = np.zeros((STATE_H, STATE_W, 3), np.uint8)
+        # Tiles are sensors, which Box2D's search for times of impact leaves out.
+        self.world.continuousPhysics = False
         self._kernels = load_kernels()
         self._grey: View | None = None
         self._colour: View | None = None
@@ -88,13 +90,16 @@ class FastCarRacing(CarRacing):
         self.road_poly: list[Any] = []
         while not self._create_track():
             pass
-        self._contacts.touched = bytearray(len(self.track))
         self.car = FastCar(self.world, *self.track[0][1:4], traces=self.render_mode is not None)
+        self._contacts.start(self.road or [], self.car.wheels)
         return self.step(None)[0], {}
 
     def _create_track(self) -> bool:
         if self._kernels is None or self.verbose:
-            return bool(super()._create_track())  # type: ignore[no-untyped-call]
+            closed = bool(super()._create_track())  # type: ignore[no-untyped-call]
+            for tile in self.road or ():
+                tile.fixtures[0].userData = tile.idx
+            return closed
         return create_track(self, self._kernels.trace)
 
     def step(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from training.simulator.environment import FastCarRacing
 
 _CHECKPOINTS: Final = 12
+# Box2D's bindings keep a fixture's user data for ever, so all tracks use the same objects.
+_INDICES: Final = tuple(range(2500))
 _START: Final = 2 * math.pi * (-0.5) / _CHECKPOINTS
 
 
@@ -36,10 +38,10 @@ def create_track(env: FastCarRacing, trace: Any) -> bool:
     body.type = b2_staticBody
     fixture.isSensor = True
     shape = fixture.shape
-    for index, colour in enumerate(colours):
+    for index, colour in zip(_INDICES, colours, strict=False):
         shape.vertices = corners[index]
         tile = env.world.CreateBody(body)
-        tile.CreateFixture(fixture)
+        tile.CreateFixture(fixture).userData = index
         tile.userData = tile
         tile.color = colour
         tile.road_visited = False
