@@ -31,6 +31,8 @@ X, Y, COS, SIN, ZOOM, TURNS, PHASES, GAUGES = 0, 1, 2, 3, 4, 5, 9, 13
 _GROWTH: Final = 0.5
 # No shape of a track is longer, in world units.
 _LONGEST: Final = 20.0
+# Pixels of a row that are computed together; the picture's width is a multiple of it.
+_CHUNK: Final = 16
 # The squares of grass lie in between, in world units.
 _SQUARES_MIDDLE, _SQUARES_HALF = -GRASS_DIM / 2, PLAYFIELD - GRASS_DIM / 2
 # The rows and columns of the picture that the car can reach, and the same on the surface.
@@ -44,6 +46,7 @@ _0, _HALF, _1, _WHITE = np.float32(0), np.float32(0.5), np.float32(1), np.float3
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
+Flags = NDArray[np.uint8]
 Edge = tuple[np.float32, np.float32, np.float32, np.float32]
 
 
@@ -97,6 +100,13 @@ def _lay_grass(ground: Plane, state: Floats, levels: Plane) -> None:
 
 
 @jit
+def _is_near(shapes: Floats, index: int, state: Floats, reach: float) -> bool:
+    """Whether a shape may be in the picture."""
+    dx, dy = shapes[index, 0, 0] - state[X], shapes[index, 0, 1] - state[Y]
+    return dx * dx + dy * dy < reach * reach
+
+
+@jit
 def _take_quad(
     shapes: Floats, index: int, state: Floats, edges: Plane, box: NDArray[np.int64]
 ) -> bool:
@@ -108,16 +118,13 @@ def _take_quad(
         state: of the car.
         edges: float32[4, 7] to write: the distance to each edge at the first pixel, its change
             per column and per row, and what `_share` needs.
-        box: Columns from and to, and rows from and to, to write.
+        box: Columns from and to, the first a chunk's, and rows from and to, to write.
     """
     x, y, cos, sin = state[X], state[Y], state[COS], state[SIN]
     wide, high = state[ZOOM] / PIXEL_W, state[ZOOM] / PIXEL_H
     u0, v0 = WINDOW_W / 2 / PIXEL_W - 0.5, WINDOW_H * 3 / 4 / PIXEL_H - 0.5
     dx, dy = shapes[index, 3, 0] - x, shapes[index, 3, 1] - y
     u, v = u0 + wide * (cos * dx + sin * dy), v0 + high * (sin * dx - cos * dy)
-    far_u, far_v = _LONGEST * wide + 1, _LONGEST * high + 1
-    if not (-far_u < u < STATE_W + far_u and -far_v < v < VIEW_H + far_v):
-        return False
     low_u, high_u, low_v, high_v = u, u, v, v
     middle_u = middle_v = 0.0
     for corner in range(4):
@@ -128,78 +135,96 @@ def _take_quad(
         low_v, high_v = min(low_v, next_v), max(high_v, next_v)
         length = math.sqrt((next_u - u) ** 2 + (next_v - v) ** 2) + 1e-9
         across, down = (v - next_v) / length, (next_u - u) / length
-        edge = edges[corner]
-        edge[0], edge[1], edge[2] = -(across * u + down * v), across, down
-        edge[3], edge[4], edge[5], edge[6] = _edge(across, down)
+        edges[corner, 0] = -(across * u + down * v)
+        edges[corner, 1], edges[corner, 2] = across, down
         u, v = next_u, next_v
     low_u, high_u = max(math.ceil(low_u - 1), 0), min(math.floor(high_u + 1) + 1, STATE_W)
     low_v, high_v = max(math.ceil(low_v - 1), 0), min(math.floor(high_v + 1) + 1, VIEW_H)
     for corner in range(4):
-        edge = edges[corner]
-        if edge[0] + edge[1] * middle_u + edge[2] * middle_v < 0:
-            edge[0], edge[1], edge[2] = -edge[0], -edge[1], -edge[2]
+        across, down = edges[corner, 1], edges[corner, 2]
+        if edges[corner, 0] + across * middle_u + down * middle_v < 0:
+            edges[corner, 0], edges[corner, 1], edges[corner, 2] = -edges[corner, 0], -across, -down
         if corner % 2 == 0:
-            edge[0] += _GROWTH * math.sqrt((edge[1] / PIXEL_W) ** 2 + (edge[2] / PIXEL_H) ** 2)
-    box[0], box[1], box[2], box[3] = low_u, high_u, low_v, high_v
+            edges[corner, 0] += _GROWTH * math.sqrt((across / PIXEL_W) ** 2 + (down / PIXEL_H) ** 2)
+        reach, straight, slope, bend = _edge(across, down)
+        edges[corner, 3], edges[corner, 4] = reach, straight
+        edges[corner, 5], edges[corner, 6] = slope, bend
+    # Whole chunks, which fit into the picture.
+    box[0], box[1], box[2], box[3] = low_u // _CHUNK * _CHUNK, high_u, low_v, high_v
     return low_u < high_u and low_v < high_v
 
 
 @jit
-def _cover(cover: Plane, row: int, first: int, edges: Plane) -> None:
-    """Write the shares of a row's pixels, from column `first` on, inside a shape."""
-    for strip in range(2):
-        one, other = edges[strip], edges[strip + 2]
-        step1, step2 = one[1], other[1]
-        start1 = one[0] + one[2] * np.float32(row) + step1 * np.float32(first)
-        start2 = other[0] + other[2] * np.float32(row) + step2 * np.float32(first)
-        edge1 = one[3], one[4], one[5], one[6]
-        edge2 = other[3], other[4], other[5], other[6]
-        for k in range(cover.size):
-            j = np.float32(k)
-            share = _share(start1 + step1 * j, edge1) + _share(start2 + step2 * j, edge2) - _1
-            cover[k] = max(share, _0) * (cover[k] if strip else _1)
+def _cover(cover: Plane, row: int, column: int, edges: Plane) -> None:
+    """Write the shares of `_CHUNK` pixels, from `column` on, inside a shape."""
+    i, j = np.float32(row), np.float32(column)
+    step0 = edges[0, 1]
+    start0 = edges[0, 0] + edges[0, 2] * i + step0 * j
+    edge0 = edges[0, 3], edges[0, 4], edges[0, 5], edges[0, 6]
+    step1 = edges[1, 1]
+    start1 = edges[1, 0] + edges[1, 2] * i + step1 * j
+    edge1 = edges[1, 3], edges[1, 4], edges[1, 5], edges[1, 6]
+    step2 = edges[2, 1]
+    start2 = edges[2, 0] + edges[2, 2] * i + step2 * j
+    edge2 = edges[2, 3], edges[2, 4], edges[2, 5], edges[2, 6]
+    step3 = edges[3, 1]
+    start3 = edges[3, 0] + edges[3, 2] * i + step3 * j
+    edge3 = edges[3, 3], edges[3, 4], edges[3, 5], edges[3, 6]
+    for k in range(_CHUNK):
+        j = np.float32(k)
+        across = _share(start0 + step0 * j, edge0) + _share(start2 + step2 * j, edge2) - _1
+        along = _share(start1 + step1 * j, edge1) + _share(start3 + step3 * j, edge3) - _1
+        cover[k] = max(across, _0) * max(along, _0)
 
 
 @jit
 def _lay_road(
-    picture: Plane, layers: Plane, state: Floats, tiles: Floats, touched: NDArray[np.uint8],
-    kerbs: Floats, white: NDArray[np.uint8], levels: Plane,
+    picture: Plane,
+    layers: Plane,
+    state: Floats,
+    tiles: Floats,
+    touched: Flags,
+    kerbs: Floats,
+    white: Flags,
+    levels: Plane,
 ) -> None:
     """Draw the tiles and kerbs over the grass in `layers[0]`."""
     ground, road, tint = layers[0], layers[1], layers[2]
-    line = np.empty(STATE_W, np.float32)
     edges, box = np.empty((4, 7), np.float32), np.empty(4, np.int64)
+    cover = np.empty(_CHUNK, np.float32)
+    # To the picture's furthest corner, and the length of a shape.
+    reach = math.hypot(WINDOW_W / 2, WINDOW_H * 3 / 4) / state[ZOOM] + _LONGEST
     road[:] = _0
     tint[:] = _0
     for index in range(len(tiles)):
-        if not _take_quad(tiles, index, state, edges, box):
+        if not _is_near(tiles, index, state, reach) or not _take_quad(tiles, index, state, edges, box):
             continue
         lighter = _0 if touched[index] else levels[TINTS + index % 3]
         for i in range(box[2], box[3]):
-            cover = line[: box[1] - box[0]]
-            _cover(cover, i, box[0], edges)
-            covered, tinted = road[i, box[0] : box[1]], tint[i, box[0] : box[1]]
-            for k in range(cover.size):
-                covered[k] += cover[k]
-                tinted[k] += cover[k] * lighter
+            for j in range(box[0], box[1], _CHUNK):
+                _cover(cover, i, j, edges)
+                covered, tinted = road[i, j : j + _CHUNK], tint[i, j : j + _CHUNK]
+                for k in range(_CHUNK):
+                    covered[k] += cover[k]
+                    tinted[k] += cover[k] * lighter
     level = levels[ROAD]
     for i in range(VIEW_H):
-        for j in range(picture.shape[1]):
+        for j in range(STATE_W):
             road[i, j] = min(road[i, j], _1)
             picture[i, j] = ground[i, j] + (level - ground[i, j]) * road[i, j] + tint[i, j]
     for index in range(len(kerbs)):
-        if not _take_quad(kerbs, index, state, edges, box):
+        if not _is_near(kerbs, index, state, reach) or not _take_quad(kerbs, index, state, edges, box):
             continue
         kerb = levels[KERB_WHITE] if white[index] else levels[KERB_RED]
         for i in range(box[2], box[3]):
-            cover = line[: box[1] - box[0]]
-            _cover(cover, i, box[0], edges)
-            covered, under = road[i, box[0] : box[1]], ground[i, box[0] : box[1]]
-            row = picture[i, box[0] : box[1]]
-            for k in range(cover.size):
-                hidden = max(covered[k] + cover[k] - _1, _0)
-                mixed = row[k] + cover[k] * (kerb - under[k]) + hidden * (under[k] - level)
-                row[k] = min(max(mixed, _0), _WHITE)
+            for j in range(box[0], box[1], _CHUNK):
+                _cover(cover, i, j, edges)
+                covered, under = road[i, j : j + _CHUNK], ground[i, j : j + _CHUNK]
+                row = picture[i, j : j + _CHUNK]
+                for k in range(_CHUNK):
+                    hidden = max(covered[k] + cover[k] - _1, _0)
+                    mixed = row[k] + cover[k] * (kerb - under[k]) + hidden * (under[k] - level)
+                    row[k] = min(max(mixed, _0), _WHITE)
 
 
 @jit
@@ -272,10 +297,10 @@ def _draw_car(
         for y in range(int(i * PIXEL_H), math.ceil((i + 1) * PIXEL_H)):
             share = np.float32(_overlap(y, y + 1, i, PIXEL_H))
             # Stock draws with y upwards, and turns the surface over.
-            drawn = surface[:, _SURFACE_BOTTOM - 1 - y]
+            row = _SURFACE_BOTTOM - 1 - y
             for x in range(sums.shape[1]):
-                sums[0, x] += share * drawn[0, x]
-                sums[1, x] += share * drawn[1, x]
+                sums[0, x] += share * surface[0, row, x]
+                sums[1, x] += share * surface[1, row, x]
         for j in range(_LEFT, _RIGHT):
             free = light = _0
             for x in range(int(j * PIXEL_W), math.ceil((j + 1) * PIXEL_W)):
