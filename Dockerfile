@@ -25,6 +25,8 @@ RUN python -m pip install --no-cache-dir \
     box2d==2.3.10 \
     pygame==2.6.1 \
     opencv-python-headless==4.11.0.86 \
+    numba==0.68.1 \
+    llvmlite==0.50.0 \
     fastapi==0.165.0 \
     fastapi-offline==1.7.7 \
     pydantic-settings==2.16.3 \
@@ -46,7 +48,8 @@ RUN python -m pip uninstall --yes httptools
 # hadolint ignore=DL3059
 RUN python -c "\
 import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
-import fastapi, fastapi_offline, httpx, matplotlib, pydantic_settings, safetensors.torch, tqdm, tyro; \
+import fastapi, fastapi_offline, httpx, matplotlib, numba, pydantic_settings; \
+import safetensors.torch, tqdm, tyro; \
 import websockets.sync.client; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
 from ray.rllib.algorithms.ppo import PPOConfig; \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -12,10 +13,10 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.simulator.kernels import load_kernels
 from training.simulator.contacts import TileContacts
 from training.simulator.fast_car import FastCar
 from training.simulator.film_view import FilmView
+from training.simulator.kernels import load_kernels
 from training.simulator.palette import GREY, RED_GREEN_BLUE
 from training.simulator.shrinker import Shrinker
 from training.simulator.track import create_track
@@ -97,7 +98,8 @@ class FastCarRacing(CarRacing):
     def _create_track(self) -> bool:
         if self._kernels is None or self.verbose:
             closed = bool(super()._create_track())  # type: ignore[no-untyped-call]
-            for tile in self.road or ():
+            tiles: Iterable[Any] = self.road or ()
+            for tile in tiles:
                 tile.fixtures[0].userData = tile.idx
             return closed
         return create_track(self, self._kernels.trace)
@@ -184,7 +186,7 @@ class FastCarRacing(CarRacing):
         if self.car is None:
             raise ResetNeeded("call reset() before looking")
         score, self.reward = self.reward, self._score
-        picture = super()._render("state_pixels")  # type: ignore[no-untyped-call]
+        picture = super()._render("state_pixels")
         self.reward = score
         return np.asarray(picture, np.uint8)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 from gymnasium.envs.box2d.car_racing import STATE_W
 from numpy.typing import NDArray

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from Box2D import b2_staticBody, b2BodyDef
 from gymnasium.envs.box2d.car_racing import TRACK_RAD
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from training.simulator.environment import FastCarRacing
@@ -27,7 +28,8 @@ def create_track(env: FastCarRacing, trace: Any) -> bool:
     """
     env.start_alpha = _START
     steps, tiles, bends, kerbs = trace(_checkpoints(env.np_random), _START)
-    env.road = []
+    road: list[Any] = []
+    env.road = road  # type: ignore[assignment]
     if not len(steps):
         return False
     env.track = [tuple(step) for step in steps.tolist()]
@@ -48,14 +50,14 @@ def create_track(env: FastCarRacing, trace: Any) -> bool:
         tile.road_friction = 1.0
         tile.idx = index
         env.road_poly.append((corners[index], colour))
-        env.road.append(tile)
+        road.append(tile)
         if bends[index]:
             kerb = (255, 255, 255) if index % 2 == 0 else (255, 0, 0)
             env.road_poly.append((kerb_corners[index], kerb))
     return True
 
 
-def _checkpoints(random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _checkpoints(random: np.random.Generator) -> NDArray[np.float64]:
     """float64[12, 3]: angle around the centre and place; the first and last are always the same."""
     points = []
     for index in range(_CHECKPOINTS):
@@ -70,6 +72,6 @@ def _checkpoints(random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.flo
     return np.array(points, np.float64)
 
 
-def _tuples(shapes: np.ndarray[Any, np.dtype[np.float64]]) -> list[list[tuple[float, float]]]:
-    pairs = list(map(tuple, shapes.reshape(-1, 2).tolist()))
+def _tuples(shapes: NDArray[np.float64]) -> list[list[tuple[float, float]]]:
+    pairs = [(x, y) for x, y in shapes.reshape(-1, 2).tolist()]
     return [pairs[first : first + 4] for first in range(0, len(pairs), 4)]

@@ -15,6 +15,7 @@ from training.simulator.car_shapes import HULL_SHAPES
 from training.simulator.digits import draw_score
 from training.simulator.gauges import LYING, UNIT_W, UPRIGHT, read_gauges
 from training.simulator.kernels import Kernels
+from training.simulator.kernels.layout import STATE_SIZE
 from training.simulator.palette import (
     FIELD,
     GRASS,
@@ -74,11 +75,11 @@ class View:
     """Draws the pictures of one environment, in one or more planes."""
 
     def __init__(self, kernels: Kernels, planes: tuple[Plane, ...]) -> None:
-        self._draw = kernels.draw
+        self._kernels = kernels
         self._planes = [(plane, *_colours(plane)) for plane in planes]
         self._pictures = np.zeros((len(planes), STATE_H, STATE_W), np.float32)
         self._layers = np.zeros((3, VIEW_H, STATE_W), np.float32)
-        self._state = np.zeros(20)
+        self._state = np.zeros(STATE_SIZE)
         self._track: object = None
 
     def show(self, road_poly: list[Any], touched: bytearray) -> None:
@@ -127,7 +128,7 @@ class View:
             *gauges.lying,
         )
         for picture, (plane, levels, weights) in zip(self._pictures, self._planes, strict=True):
-            self._draw(
+            self._kernels.draw_ground(
                 picture,
                 self._layers,
                 self._state,
@@ -135,6 +136,11 @@ class View:
                 self._touched,
                 self._kerbs,
                 self._white,
+                levels,
+            )
+            self._kernels.draw_overlay(
+                picture,
+                self._state,
                 _HULL,
                 _HULL_ENDS,
                 _BARS,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.simulator.compiled import load_kernel
+from training.simulator.kernels import load_kernels
 from training.simulator.shrinker import Shrinker
 
 
@@ -12,8 +12,8 @@ from training.simulator.shrinker import Shrinker
 def test_it_shrinks_as_pillow_does(size: int) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (96, 96)).astype(np.uint8)
     expected = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)
-    kernel = load_kernel()
-    assert kernel is not None
-    small = Shrinker(kernel, size).shrink(picture.astype(np.float32))
+    kernels = load_kernels()
+    assert kernels is not None
+    small = Shrinker(kernels, size).shrink(picture.astype(np.float32))
     assert small.dtype == np.uint8
     assert np.abs(small.astype(np.int16) - np.asarray(expected)).max() <= 1

@@ -1,32 +1,40 @@
 """How the kernels are compiled.
 
 numba's cache notices changes of the file that a kernel is in, and of no other: each kernel's file
-holds all that it calls. Without ``fastmath``, every processor computes the same bits.
+holds all that it calls. The constants that it imports become a part of the compiled code, so
+whoever changes one deletes ``__pycache__``. Without ``fastmath``, all processors compute the same
+bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, TypeVar, cast
 
 import numba
 
-_OPTIONS: Final = {"nogil": True, "error_model": "numpy"}
-
-if numba.config.DISABLE_JIT:
+if getattr(numba.config, "DISABLE_JIT", 0):
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
-jit: Final[Any] = numba.njit(**_OPTIONS)
-"""Decorates what a kernel calls."""
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
+def jit(function: _Function) -> _Function:
+    """Decorate what a kernel calls."""
+    return cast("_Function", numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def kernel(signature: str) -> Callable[[_Function], _Function]:
     """Decorate a kernel, which is compiled at once, or loaded from numba's cache."""
 
-    def compile_kernel(function: Callable[..., Any]) -> Any:
+    def compile_kernel(function: _Function) -> _Function:
+        def compiled(*, cache: bool) -> _Function:
+            decorate = numba.njit(signature, cache=cache, nogil=True, error_model="numpy")
+            return cast("_Function", decorate(function))
+
         try:
-            return numba.njit(signature, cache=True, **_OPTIONS)(function)
+            return compiled(cache=True)
         except (OSError, RuntimeError, EOFError):  # no folder for the cache, or a broken file in it
-            return numba.njit(signature, **_OPTIONS)(function)
+            return compiled(cache=False)
 
     return compile_kernel

@@ -12,7 +12,8 @@ _logger = logging.getLogger(__name__)
 class Kernels(NamedTuple):
     """The compiled functions; the modules that they are in say what they take."""
 
-    draw: Any
+    draw_ground: Any
+    draw_overlay: Any
     shrink: Any
     trace: Any
 
@@ -26,7 +27,8 @@ def load_kernels() -> Kernels | None:
     Processes may do this at the same time: numba writes whole files, and then renames them.
     """
     try:
-        from training.simulator.kernels.picture import draw
+        from training.simulator.kernels.ground import draw_ground
+        from training.simulator.kernels.overlay import draw_overlay
         from training.simulator.kernels.shrink import shrink
         from training.simulator.kernels.track import trace
     except Exception as error:  # noqa: BLE001 (any failure of numba: there is a way without it)
@@ -35,4 +37,4 @@ def load_kernels() -> Kernels | None:
             " ".join(str(error).split())[:300] or repr(error),
         )
         return None
-    return Kernels(draw, shrink, trace)
+    return Kernels(draw_ground, draw_overlay, shrink, trace)

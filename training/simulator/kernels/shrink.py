@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from training.simulator.kernels.jit import kernel
+from training.simulator.kernels.layout import Flags, Ints, Plane
 
 _0, _HALF = np.float32(0), np.float32(0.5)
 
 
 @kernel("void(f4[:,::1], i8[::1], f4[:,::1], u1[:,::1])")
-def shrink(picture: Any, first: Any, weights: Any, small: Any) -> None:
+def shrink(picture: Plane, first: Ints, weights: Plane, small: Flags) -> None:
     """Shrink a square picture, by a filter's first places and weights."""
     side, size = len(picture), len(small)
     turned, line = np.empty((side, size), np.float32), np.empty(max(side, size), np.float32)

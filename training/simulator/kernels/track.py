@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from gymnasium.envs.box2d.car_racing import (
@@ -17,12 +17,13 @@ from gymnasium.envs.box2d.car_racing import (
 )
 
 from training.simulator.kernels.jit import jit, kernel
+from training.simulator.kernels.layout import Flags, Floats
 
 _MOST_STEPS: Final = 2500
 
 
 @jit
-def _follow(checkpoints: Any, steps: Any) -> int:
+def _follow(checkpoints: Floats, steps: Floats) -> int:
     """Write angle around the centre, heading and place of each step; return their number."""
     x, y, beta = 1.5 * TRACK_RAD, 0.0, 0.0
     destination = 0
@@ -61,7 +62,7 @@ def _follow(checkpoints: Any, steps: Any) -> int:
 
 
 @jit
-def _close(steps: Any, count: int, start: float) -> Any:
+def _close(steps: Floats, count: int, start: float) -> Floats:
     """Return the last whole lap of the steps; none if its ends do not meet."""
     first = last = -1
     i = count
@@ -81,7 +82,7 @@ def _close(steps: Any, count: int, start: float) -> Any:
 
 
 @jit
-def _mark_bends(lap: Any, bends: Any) -> None:
+def _mark_bends(lap: Floats, bends: Flags) -> None:
     """Set where hard turns have kerbs."""
     count = len(lap)
     for i in range(count):
@@ -97,7 +98,7 @@ def _mark_bends(lap: Any, bends: Any) -> None:
 
 
 @jit
-def _lay(corners: Any, here: Any, there: Any, left: float, right: float) -> None:
+def _lay(corners: Floats, here: Floats, there: Floats, left: float, right: float) -> None:
     """Write the corners of a strip between two steps."""
     for k in range(2):
         step, one, other = (here, left, right) if k == 0 else (there, right, left)
@@ -108,7 +109,7 @@ def _lay(corners: Any, here: Any, there: Any, left: float, right: float) -> None
 
 
 @kernel("Tuple((f8[:,::1], f8[:,:,::1], u1[::1], f8[:,:,::1]))(f8[:,::1], f8)")
-def trace(checkpoints: Any, start: float) -> Any:
+def trace(checkpoints: Floats, start: float) -> tuple[Floats, Floats, Flags, Floats]:
     """Trace the track.
 
     Args:
