@@ -6,7 +6,6 @@ channels last. Pixels stay uint8; the network scales them to [0, 1].
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat
@@ -162,17 +161,22 @@ class PictureStack:
     """The last few pictures as channels, oldest first; a new episode repeats its first one."""
 
     def __init__(self, stack: int) -> None:
-        self._pictures: deque[Pixels] = deque(maxlen=stack)
+        self._stack = stack
+        self._last: Pixels = np.zeros((0, 0, stack), np.uint8)
 
     def start(self, picture: Pixels) -> Pixels:
         """The observation, (size, size, stack), of an episode's first picture, (size, size)."""
-        self._pictures.extend([picture] * (self._pictures.maxlen or 1))
-        return np.stack(self._pictures, axis=-1)
+        self._last = np.repeat(picture[..., np.newaxis], self._stack, axis=-1)
+        return self._last.copy()
 
     def push(self, picture: Pixels) -> Pixels:
         """The observation with the next picture."""
-        self._pictures.append(picture)
-        return np.stack(self._pictures, axis=-1)
+        observation = np.empty_like(self._last)
+        # One byte to the left makes each picture the next older one.
+        observation.reshape(-1)[:-1] = self._last.reshape(-1)[1:]
+        observation[..., -1] = picture
+        self._last = observation
+        return observation.copy()
 
 
 class StackLast(gym.Wrapper[Pixels, Any, Pixels, Any]):

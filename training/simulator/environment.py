@@ -65,6 +65,9 @@ class FastCarRacing(CarRacing):
         # Tiles are sensors, which Box2D's search for times of impact leaves out.
         self.world.continuousPhysics = False
         self._kernels = load_kernels()
+        if self._kernels is None:
+            # What stock's drawing is asked for.
+            self.metadata = self.metadata | {"render_modes": ["rgb_array", "state_pixels"]}
         self._grey: View | None = None
         self._colour: View | None = None
         self._shrinker: Shrinker | None = None

@@ -90,7 +90,7 @@ def _lay_grass(ground: Plane, state: Floats, levels: Plane) -> None:
     field, lighter = levels[FIELD], levels[GRASS] - levels[FIELD]
     for i in range(VIEW_H):
         row = ground[i]
-        for j in range(row.size):
+        for j in range(STATE_W):
             px = x0 + np.float32(j) * xu + np.float32(i) * xv
             py = y0 + np.float32(j) * yu + np.float32(i) * yv
             dx, dy = px - middle, py - middle

@@ -28,8 +28,10 @@ from training.simulator.scale import PIXEL_H, PIXEL_W, VIEW_H
 
 # The rows and columns of the picture that the car can reach, and the same on the surface.
 _TOP, _BOTTOM, _LEFT, _RIGHT = 66, 78, 45, 51
-_SURFACE_LEFT, _SURFACE_RIGHT = int(_LEFT * PIXEL_W), math.ceil(_RIGHT * PIXEL_W)
+_SURFACE_LEFT = int(_LEFT * PIXEL_W)
 _SURFACE_TOP, _SURFACE_BOTTOM = int(_TOP * PIXEL_H), math.ceil(_BOTTOM * PIXEL_H)
+# A multiple of sixteen, so that pixels can be computed together.
+_SURFACE_W: Final = math.ceil((_RIGHT * PIXEL_W - _SURFACE_LEFT) / 16) * 16
 _SURFACE_LOW = WINDOW_H - _SURFACE_BOTTOM
 
 _WHEELS: Final = np.array(WHEELPOS, np.float64)
@@ -83,9 +85,7 @@ def _fill_quad(
 def _draw_car(picture: Plane, state: Floats, hull: Floats, ends: Ints, levels: Plane) -> None:
     """Draw the car on a part of stock's surface, and average that."""
     unit = SIZE * state[ZOOM]
-    surface = np.empty(
-        (2, _SURFACE_BOTTOM - _SURFACE_TOP, _SURFACE_RIGHT - _SURFACE_LEFT), np.float32
-    )
+    surface = np.empty((2, _SURFACE_BOTTOM - _SURFACE_TOP, _SURFACE_W), np.float32)
     surface[0] = _1
     surface[1] = _0
     for place in range(4):
@@ -106,14 +106,14 @@ def _draw_car(picture: Plane, state: Floats, hull: Floats, ends: Ints, levels: P
             ys[k] = int(WINDOW_H / 4 + unit * hull[first + k, 1]) - _SURFACE_LOW
         _fill(surface, xs, ys, levels[HULL])
         first = end
-    sums = np.empty((2, surface.shape[2]), np.float32)
+    sums = np.empty((2, _SURFACE_W), np.float32)
     for i in range(_TOP, _BOTTOM):
         sums[:] = _0
         for y in range(int(i * PIXEL_H), math.ceil((i + 1) * PIXEL_H)):
             share = np.float32(_overlap(y, y + 1, i, PIXEL_H))
             # Stock draws with y upwards, and turns the surface over.
             row = _SURFACE_BOTTOM - 1 - y
-            for x in range(sums.shape[1]):
+            for x in range(_SURFACE_W):
                 sums[0, x] += share * surface[0, row, x]
                 sums[1, x] += share * surface[1, row, x]
         for j in range(_LEFT, _RIGHT):
