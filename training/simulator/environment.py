@@ -64,6 +64,7 @@ class FastCarRacing(CarRacing):
         self.state: NDArray[np.uint8] = np.zeros((STATE_H, STATE_W, 3), np.uint8)
         # Tiles are sensors, which Box2D's search for times of impact leaves out.
         self.world.continuousPhysics = False
+        self._road_body: Any = None
         self._kernels = load_kernels()
         if self._kernels is None:
             # What stock's drawing is asked for.
@@ -83,7 +84,7 @@ class FastCarRacing(CarRacing):
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Start an episode on a new track; see Gymnasium's ``reset``."""
         gym.Env.reset(self, seed=seed)
-        self._destroy()  # type: ignore[no-untyped-call]
+        self._destroy()
         # A new one, since unpickling moves everything here from another environment.
         self._contacts = TileContacts(self)
         self.world.contactListener = self._contacts
@@ -105,7 +106,18 @@ class FastCarRacing(CarRacing):
             for tile in tiles:
                 tile.fixtures[0].userData = tile.idx
             return closed
-        return create_track(self, self._kernels.trace)
+        self._road_body = create_track(self, self._kernels.trace)
+        return self._road_body is not None
+
+    def _destroy(self) -> None:
+        if self._road_body is None:
+            super()._destroy()  # type: ignore[no-untyped-call]
+        else:
+            self.world.DestroyBody(self._road_body)
+            self._road_body = None
+            self.road = []  # type: ignore[assignment]
+            if self.car is not None:
+                self.car.destroy()  # type: ignore[no-untyped-call]
 
     def step(
         self, action: NDArray[np.float32] | int | None
@@ -198,6 +210,6 @@ class FastCarRacing(CarRacing):
 
         Box2D's Python bindings would keep the bodies of a world that is dropped: 85 kB.
         """
-        self._destroy()  # type: ignore[no-untyped-call]
+        self._destroy()
         self.car = None
         self._grey = self._colour = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from Box2D import b2_staticBody, b2BodyDef
 from gymnasium.envs.box2d.car_racing import TRACK_RAD
 from numpy.typing import NDArray
 
@@ -19,42 +19,49 @@ _INDICES: Final = tuple(range(2500))
 _START: Final = 2 * math.pi * (-0.5) / _CHECKPOINTS
 
 
-def create_track(env: FastCarRacing, trace: Any) -> bool:
-    """Do what ``CarRacing._create_track`` does, to the bit; False if the track is not closed.
+@dataclass
+class Tile:
+    """A tile of the road; Gymnasium's is a Box2D body with the same attributes."""
+
+    idx: int
+    color: NDArray[np.float64]
+    road_visited: bool = False
+    road_friction: float = 1.0
+
+
+def create_track(env: FastCarRacing, trace: Any) -> Any:
+    """Do what ``CarRacing._create_track`` does, to the bit, but with one body for all tiles.
+
+    Fewer bodies make Box2D's steps faster. Tiles are sensors, so the physics stays the same.
 
     Args:
         env: The environment, whose random numbers are drawn.
         trace: The compiled function.
+
+    Returns:
+        The body; None if the track is not closed.
     """
     env.start_alpha = _START
     steps, tiles, bends, kerbs = trace(_checkpoints(env.np_random), _START)
-    road: list[Any] = []
-    env.road = road  # type: ignore[assignment]
     if not len(steps):
-        return False
-    env.track = [tuple(step) for step in steps.tolist()]
+        return None
+    numbers = iter(steps.ravel().tolist())
+    env.track = list(zip(numbers, numbers, numbers, numbers, strict=True))
     colours = env.road_color + (0.01 * (np.arange(len(steps)) % 3) * 255)[:, None]
-    corners, kerb_corners = _tuples(tiles), _tuples(kerbs)
-    # Box2D copies definitions.
-    body, fixture = b2BodyDef(), env.fd_tile
-    body.type = b2_staticBody
+    road = [Tile(index, colour) for index, colour in zip(_INDICES, colours, strict=False)]
+    env.road = road  # type: ignore[assignment]
+    kerb_corners = iter(_corners(kerbs[bends != 0]))
+    body, fixture = env.world.CreateStaticBody(), env.fd_tile
     fixture.isSensor = True
-    shape = fixture.shape
-    for index, colour in zip(_INDICES, colours, strict=False):
-        shape.vertices = corners[index]
-        tile = env.world.CreateBody(body)
-        tile.CreateFixture(fixture).userData = index
-        tile.userData = tile
-        tile.color = colour
-        tile.road_visited = False
-        tile.road_friction = 1.0
-        tile.idx = index
-        env.road_poly.append((corners[index], colour))
-        road.append(tile)
-        if bends[index]:
-            kerb = (255, 255, 255) if index % 2 == 0 else (255, 0, 0)
-            env.road_poly.append((kerb_corners[index], kerb))
-    return True
+    shape, create_fixture = fixture.shape, body.CreateFixture
+    for tile, corners, bend in zip(road, _corners(tiles), bends.tolist(), strict=True):
+        shape.vertices = corners
+        create_fixture(fixture).userData = tile.idx
+        env.road_poly.append((corners, tile.color))
+        if bend:
+            kerb = (255, 255, 255) if tile.idx % 2 == 0 else (255, 0, 0)
+            env.road_poly.append((next(kerb_corners), kerb))
+    return body
 
 
 def _checkpoints(random: np.random.Generator) -> NDArray[np.float64]:
@@ -72,6 +79,8 @@ def _checkpoints(random: np.random.Generator) -> NDArray[np.float64]:
     return np.array(points, np.float64)
 
 
-def _tuples(shapes: NDArray[np.float64]) -> list[list[tuple[float, float]]]:
-    pairs = [(x, y) for x, y in shapes.reshape(-1, 2).tolist()]
-    return [pairs[first : first + 4] for first in range(0, len(pairs), 4)]
+def _corners(shapes: NDArray[np.float64]) -> list[list[tuple[float, float]]]:
+    """Each shape's four corners."""
+    numbers = iter(shapes.ravel().tolist())
+    corners = list(zip(numbers, numbers, strict=True))
+    return [corners[first : first + 4] for first in range(0, len(corners), 4)]

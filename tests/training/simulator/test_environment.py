@@ -101,7 +101,8 @@ def test_a_closed_environment_can_be_closed_and_used_again() -> None:
 def test_resets_leave_nothing_behind(fast: FastCarRacing) -> None:
     for seed in range(5):
         fast.reset(seed=seed)
-        assert fast.world.bodyCount == len(fast.road or ()) + 5
+        assert fast.world.bodyCount == 1 + 5, "the road, and the car's parts"
+        assert fast.world.proxyCount == len(fast.road or ()) + 4 + 4
     before = [weakref.ref(thing) for thing in (fast.car, *(fast.road or ())[:3])]
     fast.reset(seed=5)
     gc.collect()
