@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from gymnasium.envs.box2d.car_racing import GRASS_DIM, PLAYFIELD, STATE_W, WINDOW_H, WINDOW_W
 
-from training.simulator.kernels.jit import jit, kernel
+from training.simulator.kernels.jit import inlined, jit, kernel
 from training.simulator.kernels.layout import (
     COS,
     FIELD,
@@ -38,8 +38,8 @@ _GROWTH: Final = 0.5
 _LONGEST: Final = 20.0
 # Pixels of a row that are computed together; the picture's width is a multiple of it.
 _CHUNK: Final = 16
-# The middle and half the width of the area with squares of grass, in world units.
-_SQUARES_MIDDLE, _SQUARES_HALF = -GRASS_DIM / 2, PLAYFIELD - GRASS_DIM / 2
+# From the car to the picture's furthest corner, in surface pixels.
+_FURTHEST: Final = math.hypot(WINDOW_W / 2, WINDOW_H * 3 / 4)
 
 _0, _HALF, _1, _WHITE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(255)
 
@@ -85,8 +85,6 @@ def _lay_grass(ground: Plane, state: Floats, levels: Plane) -> None:
     growth = _GROWTH / zoom
     period, inverse = np.float32(2 * GRASS_DIM), np.float32(0.5 / GRASS_DIM)
     half, middle = np.float32(GRASS_DIM / 2 + growth), np.float32(GRASS_DIM / 2)
-    whole_half, whole_middle = np.float32(_SQUARES_HALF + growth), np.float32(_SQUARES_MIDDLE)
-    bound = np.float32(PLAYFIELD + growth)
     field, lighter = levels[FIELD], levels[GRASS] - levels[FIELD]
     for i in range(VIEW_H):
         row = ground[i]
@@ -97,10 +95,17 @@ def _lay_grass(ground: Plane, state: Floats, levels: Plane) -> None:
             # To the middle of the nearest square.
             dx = abs(dx - period * np.floor(dx * inverse + _HALF))
             dy = abs(dy - period * np.floor(dy * inverse + _HALF))
-            sx = min(half - dx, whole_half - abs(px - whole_middle))
-            sy = min(half - dy, whole_half - abs(py - whole_middle))
-            inside = _share(bound - abs(px), edge_x) * _share(bound - abs(py), edge_y)
-            row[j] = inside * (field + lighter * (_share(sx, edge_x) * _share(sy, edge_y)))
+            square = _share(half - dx, edge_x) * _share(half - dy, edge_y)
+            row[j] = field + lighter * square
+    if max(abs(x), abs(y)) + _FURTHEST / zoom < PLAYFIELD:
+        return
+    bound = np.float32(PLAYFIELD + growth)
+    for i in range(VIEW_H):
+        row = ground[i]
+        for j in range(STATE_W):
+            px = x0 + np.float32(j) * xu + np.float32(i) * xv
+            py = y0 + np.float32(j) * yu + np.float32(i) * yv
+            row[j] *= _share(bound - abs(px), edge_x) * _share(bound - abs(py), edge_y)
 
 
 @jit
@@ -156,7 +161,7 @@ def _take_quad(shapes: Floats, index: int, state: Floats, edges: Plane, box: Int
     return bool(low_u < high_u and low_v < high_v)
 
 
-@jit
+@inlined
 def _cover(cover: Plane, row: int, column: int, edges: Plane) -> None:
     """Write the shares of `_CHUNK` pixels, from `column` on, inside a shape."""
     i, j = np.float32(row), np.float32(column)
@@ -194,8 +199,7 @@ def _lay_road(
     ground, road, tint = layers[0], layers[1], layers[2]
     edges, box = np.empty((4, 7), np.float32), np.empty(4, np.int64)
     cover = np.empty(_CHUNK, np.float32)
-    # To the picture's furthest corner, and the length of a shape.
-    reach = math.hypot(WINDOW_W / 2, WINDOW_H * 3 / 4) / state[ZOOM] + _LONGEST
+    reach = _FURTHEST / state[ZOOM] + _LONGEST
     road[:] = _0
     tint[:] = _0
     for index in range(len(tiles)):

@@ -24,6 +24,12 @@ def jit(function: _Function) -> _Function:
     return cast("_Function", numba.njit(nogil=True, error_model="numpy")(function))
 
 
+def inlined(function: _Function) -> _Function:
+    """Decorate what a kernel calls so often that the calls themselves would cost."""
+    decorate = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+    return cast("_Function", decorate(function))
+
+
 def kernel(signature: str) -> Callable[[_Function], _Function]:
     """Decorate a kernel, which is compiled at once, or loaded from numba's cache."""
 

@@ -34,31 +34,44 @@ _SURFACE_TOP, _SURFACE_BOTTOM = int(_TOP * PIXEL_H), math.ceil(_BOTTOM * PIXEL_H
 _SURFACE_W: Final = math.ceil((_RIGHT * PIXEL_W - _SURFACE_LEFT) / 16) * 16
 _SURFACE_LOW = WINDOW_H - _SURFACE_BOTTOM
 
+
+def _across() -> Plane:
+    """float32[6, 12]: for each column of the car the shares of its surface pixels."""
+    first = np.arange(_LEFT, _RIGHT)[:, None] * PIXEL_W
+    pixels = np.floor(first) + np.arange(math.ceil(PIXEL_W) + 1)
+    shares = np.minimum(pixels + 1, first + PIXEL_W) - np.maximum(pixels, first)
+    return (np.maximum(shares, 0) / PIXEL_W).astype(np.float32)
+
+
+_ACROSS: Final = _across()
 _WHEELS: Final = np.array(WHEELPOS, np.float64)
-_0, _1 = np.float32(0), np.float32(1)
+_0, _NOTHING = np.float32(0), np.float32(-1)
 
 
 @jit
 def _fill(surface: Plane, xs: Ints, ys: Ints, level: np.float32) -> None:
-    """Fill a convex polygon as pygame's ``draw.polygon`` does; `surface` has a plane of ones."""
-    count = len(xs)
+    """Fill a convex polygon as pygame's ``draw.polygon`` does."""
     low, high = ys.min(), ys.max()
+    # Of each row, its first and last pixel.
+    ends = np.empty((2, high + 1), np.int64)
+    ends[0] = _SURFACE_W
+    ends[1] = -1
+    for k in range(len(xs)):
+        x1, y1, x2, y2 = xs[k - 1], ys[k - 1], xs[k], ys[k]
+        if y1 > y2:
+            x1, y1, x2, y2 = x2, y2, x1, y1
+        if y1 == y2:
+            if low < y1 < high or low == high:
+                ends[0, y1] = min(ends[0, y1], x1, x2)
+                ends[1, y1] = max(ends[1, y1], x1, x2)
+            continue
+        # The lower end of an edge belongs to the next one.
+        for y in range(y1, y2 + 1 if y2 == high else y2):
+            x = x1 + math.floor((y - y1) * (x2 - x1) / (y2 - y1))
+            ends[0, y], ends[1, y] = min(ends[0, y], x), max(ends[1, y], x)
     for y in range(low, high + 1):
-        first, last = 1 << 30, -1
-        for k in range(count):
-            x1, y1, x2, y2 = xs[k - 1], ys[k - 1], xs[k], ys[k]
-            if y1 > y2:
-                x1, y1, x2, y2 = x2, y2, x1, y1
-            if y1 == y2:
-                if not (y == y1 and (low < y < high or low == high)):
-                    continue
-                first, last = min(first, x1, x2), max(last, x1, x2)
-            elif y1 <= y < y2 or (y == high and y2 == high):
-                x = x1 + (y - y1) * (x2 - x1) // (y2 - y1)
-                first, last = min(first, x), max(last, x)
-        if last >= 0:
-            surface[0, y, first : last + 1] = _0
-            surface[1, y, first : last + 1] = level
+        for x in range(ends[0, y], ends[1, y] + 1):
+            surface[y, x] = level
 
 
 @jit
@@ -85,9 +98,8 @@ def _fill_quad(
 def _draw_car(picture: Plane, state: Floats, hull: Floats, ends: Ints, levels: Plane) -> None:
     """Draw the car on a part of stock's surface, and average that."""
     unit = SIZE * state[ZOOM]
-    surface = np.empty((2, _SURFACE_BOTTOM - _SURFACE_TOP, _SURFACE_W), np.float32)
-    surface[0] = _1
-    surface[1] = _0
+    surface = np.empty((_SURFACE_BOTTOM - _SURFACE_TOP, _SURFACE_W), np.float32)
+    surface[:] = _NOTHING
     for place in range(4):
         turn, phase = state[TURNS + place], state[PHASES + place]
         _fill_quad(surface, place, turn, WHEEL_R, -WHEEL_R, unit, levels[WHEEL])
@@ -114,14 +126,16 @@ def _draw_car(picture: Plane, state: Floats, hull: Floats, ends: Ints, levels: P
             # Stock draws with y upwards, and turns the surface over.
             row = _SURFACE_BOTTOM - 1 - y
             for x in range(_SURFACE_W):
-                sums[0, x] += share * surface[0, row, x]
-                sums[1, x] += share * surface[1, row, x]
+                level = surface[row, x]
+                sums[0, x] += share if level == _NOTHING else _0
+                sums[1, x] += share * max(level, _0)
         for j in range(_LEFT, _RIGHT):
             free = light = _0
-            for x in range(int(j * PIXEL_W), math.ceil((j + 1) * PIXEL_W)):
-                share = np.float32(_overlap(x, x + 1, j, PIXEL_W))
-                free += share * sums[0, x - _SURFACE_LEFT]
-                light += share * sums[1, x - _SURFACE_LEFT]
+            start = int(j * PIXEL_W) - _SURFACE_LEFT
+            for x in range(_ACROSS.shape[1]):
+                share = _ACROSS[j - _LEFT, x]
+                free += share * sums[0, start + x]
+                light += share * sums[1, start + x]
             picture[i, j] = picture[i, j] * free + light
 
 
