@@ -40,7 +40,7 @@ def _across() -> Plane:
     first = np.arange(_LEFT, _RIGHT)[:, None] * PIXEL_W
     pixels = np.floor(first) + np.arange(math.ceil(PIXEL_W) + 1)
     shares = np.minimum(pixels + 1, first + PIXEL_W) - np.maximum(pixels, first)
-    return (np.maximum(shares, 0) / PIXEL_W).astype(np.float32)
+    return np.asarray(np.maximum(shares, 0) / PIXEL_W, np.float32)
 
 
 _ACROSS: Final = _across()
