@@ -93,8 +93,13 @@ def test_ctrl_c_ends_the_workers(driver: Policy) -> None:
     def interrupt(_: Episode) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        drive_seeds(driver, LONG, workers=1, max_frames=FRAMES, on_episode=interrupt)
+    # Ray leaves a handler of its own in a process that has started it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            drive_seeds(driver, LONG, workers=1, max_frames=FRAMES, on_episode=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not active_children()
 
 
