@@ -60,7 +60,7 @@ class DriveConnection:
             headers: Of the handshake.
             open_s: For the connection and the start message.
             timeout_s: For every other message.
-            direct: Use no proxy, whatever the environment says.
+            direct: Ignore the proxy variables of the environment.
 
         Raises:
             ServiceError: The service refused.

@@ -83,7 +83,7 @@ class Running:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that is given to nobody else while this process runs."""
+    """A free port, reserved for this process while it runs."""
     held = socket.socket()
     # Servers set this as well, and may then listen beside a socket that only holds the port.
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,7 +5,7 @@ export const SEED_LIMIT = 2 ** 31 - 1;
 /**
  * What is to be driven.
  * @typedef {{seed: number, policy: string, rival: string}} Wish
- *   policy: served, latest, best, bundled, you or a version; rival: the same, or "" for nobody.
+ *   policy: served, latest, best, bundled, you or a version; rival: the same, or "" for none.
  */
 
 /** The wish of an address's hash; what is missing or makes no sense is as usual. @returns {Wish} */

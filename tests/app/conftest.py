@@ -267,7 +267,7 @@ async def bundled_bench(
 
 @pytest.fixture
 def silent_port() -> Iterator[socket.socket]:
-    """A port that is taken, and where nobody listens yet."""
+    """A port that is bound and does not listen."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound

@@ -266,7 +266,7 @@ async def test_overload_is_refused_and_not_suffered(
 
 
 def test_the_token_is_in_no_log(service: Running, published: PolicyRef, logs: Path) -> None:
-    """Whatever has been asked so far is logged."""
+    """The requests of the tests above are logged by now."""
     files = [file for file in logs.rglob("*") if file.is_file()]
     assert len(files) > 10
     assert not [file for file in files if TOKEN.encode() in file.read_bytes()]

@@ -44,7 +44,7 @@ main(sys.argv[1:])
 """
 """The command with one more recipe, which searches little."""
 
-# Some name a cluster, a storage or a job of whoever runs the tests.
+# Some of them name the cluster, storage or job of the user who runs the tests.
 _UNSET = ("ANYSCALE_SESSION_ID", "ANYSCALE_JOB_ID", "ANYSCALE_HA_JOB_ID", "CARRACING_STORAGE")
 
 
@@ -57,7 +57,7 @@ class Training:
 
     @property
     def output(self) -> str:
-        """What it has printed and logged."""
+        """Its output and log so far."""
         return self._log.read_text()
 
     def iterations(self) -> list[int]:
