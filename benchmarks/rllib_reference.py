@@ -81,8 +81,10 @@ def _train(name: LearnerName, options: Options) -> None:
         mean = result[ENV_RUNNER_RESULTS].get("episode_return_mean", np.nan)
         learned = result[LEARNER_RESULTS]["default_policy"]
         values = " | ".join(f"{float(learned.get(column, np.nan)):.3f}" for column in _COLUMNS)
-        scaled = mean / recipe.pipeline.reward_scale
-        print(f"| {name} | {iteration} | {scaled:.1f} | {values} | {seconds:.1f} |", flush=True)
+        if name == "rllib":
+            # This project's env runner reports unscaled returns itself.
+            mean /= recipe.pipeline.reward_scale
+        print(f"| {name} | {iteration} | {mean:.1f} | {values} | {seconds:.1f} |", flush=True)
     algorithm.stop()
     ray.shutdown()
 
