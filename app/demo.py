@@ -18,7 +18,7 @@ from types import FrameType
 
 import tyro
 
-from training.storage import choose_root
+from training.store.storage import choose_root
 
 _GRACE_S = 30.0
 

@@ -1,4 +1,4 @@
-"""How many requests the service holds at once. Nothing is imported: app.front reads it, too."""
+"""How many requests the service holds at once. It imports nothing: app.local.front reads it too."""
 
 from __future__ import annotations
 

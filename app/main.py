@@ -6,7 +6,7 @@ from ray import serve
 
 from app.limits import RENDERER_CPUS, REPLICA_CPUS, REPLICA_REQUESTS
 from app.policy_server import PolicyServer
-from app.render_server import RenderServer
+from app.rendering.render_server import RenderServer
 
 # Defaults that let both start on a laptop; service.yaml overrides them.
 RenderDeployment = serve.deployment(

@@ -13,7 +13,7 @@ from app.metrics import serve_meters
 from app.settings import load_settings
 
 if TYPE_CHECKING:
-    from training.policy import Policy
+    from training.policy.acting import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ class PolicyServer:
         route_logs(settings.log_level)
         import torch
 
-        from app.drives import Drives
-        from app.policy_watcher import PolicyWatcher
-        from app.remote_renderer import RemoteRenderer
-        from training.store import PolicyStore
+        from app.driving.drives import Drives
+        from app.policies.watcher import PolicyWatcher
+        from app.rendering.remote_renderer import RemoteRenderer
+        from training.store.policies import PolicyStore
 
         # Before any thread: queries share the cores by being many, not by being split.
         torch.set_num_threads(1)
@@ -54,7 +54,7 @@ class PolicyServer:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application that Serve routes requests to."""
-        from app.api import build_api
+        from app.api.application import build_api
 
         return build_api(
             self._settings,
@@ -79,8 +79,8 @@ class PolicyServer:
 
 
 def _fallback() -> Policy | None:
-    from app.bundled import load_bundled
-    from training.published import BrokenPolicyError
+    from app.policies.bundled import load_bundled
+    from training.store.published import BrokenPolicyError
 
     try:
         return load_bundled()

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.limits import LISTINGS, PROBES, REPLICA_REQUESTS
-from training.environment import EPISODE_FRAMES
-from training.storage import choose_root
+from training.environment.pipeline import EPISODE_FRAMES
+from training.store.storage import choose_root
 
 PREFIX = "CARRACING_"
 KIB = 1024

@@ -22,8 +22,8 @@ from typing import Final
 import numpy as np
 import tyro
 
-from app.bundled import read_bundled
-from app.proxy import SWITCH
+from app.local.proxy import SWITCH
+from app.policies.bundled import read_bundled
 from benchmarks.load import Order, Result, measure
 from benchmarks.network import forward_ms
 from benchmarks.peers import PeersError

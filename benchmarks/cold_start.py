@@ -64,7 +64,7 @@ def _marked(part: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 def serve() -> None:
     """Be the service, with a mark at the end of each part."""
-    import app.local
+    import app.local.serve
 
     _mark("Python, the command line")
     import ray
@@ -76,7 +76,7 @@ def serve() -> None:
     ray.init = _marked("Ray started", ray.init)
     serve.start = _marked("Serve started", serve.start)
     serve.run = _marked("replicas started", serve.run)
-    sys.exit(app.local.main())
+    sys.exit(app.local.serve.main())
 
 
 def replica() -> None:

@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing
 
-from training.environment import (
+from training.environment.pipeline import (
     EPISODE_FRAMES,
     Pipeline,
     Pixels,

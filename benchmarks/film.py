@@ -28,13 +28,13 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.bundled import load_bundled
-from app.film_order import FPS
+from app.policies.bundled import load_bundled
+from app.rendering.film_order import FPS
 from benchmarks.running import OURS, running
-from training.environment import EPISODE_FRAMES, RepeatAction, make_env
-from training.film import WIDTH, Film
-from training.policy import Policy
-from training.rollout import Camera, Shot, drive
+from training.environment.pipeline import EPISODE_FRAMES, RepeatAction, make_env
+from training.evaluation.film import WIDTH, Film
+from training.evaluation.rollout import Camera, Shot, drive
+from training.policy.acting import Policy
 
 Actions = NDArray[np.float32]
 """(decisions, 3) controls."""

@@ -20,7 +20,7 @@ import tyro
 
 from benchmarks.minutes import Options as MinutesOptions
 from benchmarks.minutes import report
-from training.progress import read_progress
+from training.evaluation.progress import read_progress
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from ray.tune.registry import register_env
 
 from benchmarks.contenders import ShrinkPicture
 from benchmarks.sampling import Stopwatch
-from training.actions import MapActions
-from training.environment import EPISODE_FRAMES, RepeatAction, ScaleReward, StackLast
-from training.learner import DrivingLearner
-from training.ppo import ENV_NAME, build_config, coach
+from training.environment.actions import MapActions
+from training.environment.pipeline import EPISODE_FRAMES, RepeatAction, ScaleReward, StackLast
 from training.recipe import RECIPES, Recipe
-from training.resources import plan
+from training.rllib.config import ENV_NAME, build_config, coach
+from training.rllib.learner import DrivingLearner
+from training.rllib.resources import plan
 
 Contender = Literal["plain", "rllib", "ours"]
 PARTS = ("simulation", "forward", "learning", "rest")

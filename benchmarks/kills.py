@@ -14,10 +14,10 @@ from typing import Final, Literal
 from pyarrow import fs
 
 from benchmarks.processes import usage
-from training.manifest import MANIFEST_FILE
-from training.storage import Storage
-from training.trial_checkpoints import CHECKPOINT
-from training.whole_checkpoint import BrokenCheckpointError, verify
+from training.policy.manifest import MANIFEST_FILE
+from training.runs.trial_checkpoints import CHECKPOINT
+from training.runs.whole_checkpoint import BrokenCheckpointError, verify
+from training.store.storage import Storage
 
 Target = Literal["whole cluster", "driver", "trial", "learner", "env runner"]
 Moment = Literal["any", "checkpoint", "publishing"]

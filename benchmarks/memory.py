@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from training.environment import make_env
+from training.environment.pipeline import make_env
 
 _ENVIRONMENTS: Final = 8
 _REPORTS: Final = 10

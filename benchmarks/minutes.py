@@ -17,16 +17,16 @@ from typing import Final
 import torch
 import tyro
 
-from training.cpus import available_cpus
-from training.layout import run_folder
-from training.parallel_rollout import drive_seeds
-from training.policy import Policy
-from training.progress_bar import progress_bar
-from training.rollout import drive
-from training.run import SETTINGS_FILE
-from training.scoreboard import Scoreboard
-from training.seeds import SCORE_SEEDS
-from training.store import PolicyStore
+from training.environment.seeds import SCORE_SEEDS
+from training.evaluation.cpus import available_cpus
+from training.evaluation.parallel import drive_seeds
+from training.evaluation.progress_bar import progress_bar
+from training.evaluation.rollout import drive
+from training.evaluation.scoreboard import Scoreboard
+from training.policy.acting import Policy
+from training.runs.run import SETTINGS_FILE
+from training.store.layout import run_folder
+from training.store.policies import PolicyStore
 
 _TRIAL_TRACKS: Final = range(2_000_000, 2_000_020)
 _MARGIN: Final = 15.0

@@ -25,8 +25,8 @@ import numpy as np
 import tyro
 import uvloop
 
-from app.bundled import read_bundled
 from app.limits import other_requests
+from app.policies.bundled import read_bundled
 from app.settings import MIB, Settings
 from benchmarks.load import Answer, client, post, quantile
 from benchmarks.processes import usage

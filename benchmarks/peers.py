@@ -41,7 +41,7 @@ SIMULATORS: Final = Peers(
     ("npfl139==2526.14.1",),
 )
 
-# What `training.policy` imports, in the versions of constraints.txt, beside the two servers.
+# What `training.policy.acting` imports, in the versions of constraints.txt, beside the two servers.
 SERVERS: Final = Peers(
     ".venv-serving-peers",
     "1.5 GB",

@@ -8,10 +8,10 @@ from functools import cache
 from statistics import fmean, stdev
 from typing import Final
 
-from training.layout import PolicyRef
-from training.policy import Policy
-from training.rollout import drive
-from training.store import PolicyStore
+from training.evaluation.rollout import drive
+from training.policy.acting import Policy
+from training.store.layout import PolicyRef
+from training.store.policies import PolicyStore
 
 TRACKS: Final = range(8)
 """Where they are compared."""

@@ -32,9 +32,9 @@ from benchmarks.kills import Kill, Watch, kill, plan, victims, was_inside
 from benchmarks.policy_changes import changes_of_score
 from benchmarks.run_ending import end
 from benchmarks.s3 import BUCKET, s3_server
-from training.layout import run_folder
-from training.storage import Storage
-from training.store import PolicyStore
+from training.store.layout import run_folder
+from training.store.policies import PolicyStore
+from training.store.storage import Storage
 
 _TRAINED_ON: Final = 3
 """Iterations that a run has to tell of before it counts as resumed."""

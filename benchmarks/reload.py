@@ -20,13 +20,13 @@ import torch
 import tyro
 import uvloop
 
-from app.bundled import read_bundled
+from app.policies.bundled import read_bundled
 from benchmarks.load import Answer, client, post
 from benchmarks.running import NPY, OURS, running, to_npy
 from benchmarks.variants import variant
-from training.policy import Policy
-from training.published import PublishedPolicy
-from training.store import PolicyStore
+from training.policy.acting import Policy
+from training.store.policies import PolicyStore
+from training.store.published import PublishedPolicy
 
 _OBSERVATIONS = 16
 

@@ -24,9 +24,9 @@ import tyro
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 
 from benchmarks.rllib_default_ppo import default_ppo
-from training.ppo import build_config
 from training.recipe import RECIPES, Recipe
-from training.resources import plan
+from training.rllib.config import build_config
+from training.rllib.resources import plan
 
 PUBLISHED = RECIPES["published"]
 RECIPE_VARIANTS: dict[str, Recipe] = {

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.killed_training import RUN, Command
-from training.layout import PROGRESS_FILE, progress_file, run_folder
-from training.progress import read_progress
-from training.storage import Storage
-from training.store import PolicyStore
+from training.evaluation.progress import read_progress
+from training.store.layout import PROGRESS_FILE, progress_file, run_folder
+from training.store.policies import PolicyStore
+from training.store.storage import Storage
 
 _NOTICE_S: Final = 30.0
 """From SIGTERM until the run has ended."""

@@ -22,11 +22,11 @@ import torch
 import tyro
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from training.env_runner import DrivingEnvRunner
-from training.environment import Simulator
-from training.ppo import build_config
+from training.environment.pipeline import Simulator
 from training.recipe import RECIPES
-from training.resources import Resources
+from training.rllib.config import build_config
+from training.rllib.env_runner import DrivingEnvRunner
+from training.rllib.resources import Resources
 
 Clock = Literal["processor", "wall"]
 _CLOCKS: dict[Clock, Callable[[], float]] = {

@@ -25,9 +25,9 @@ import tyro
 from benchmarks.scale_turn import Shape, Turn, measure
 from benchmarks.scaling_model import Learning, Rates, predict, suit
 from benchmarks.scaling_rates import iteration_parts, measured_rates
-from training.cpus import available_cpus
+from training.evaluation.cpus import available_cpus
 from training.recipe import RECIPES
-from training.resources import plan
+from training.rllib.resources import plan
 
 _RECIPE: Final = "swift"
 _CLUSTERS: Final = ((8, 1), (64, 1), (64, 2), (64, 8), (512, 1), (512, 2), (512, 8))

@@ -12,9 +12,9 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 
 from benchmarks.iteration import WARM_UP, Iteration, iterate
 from benchmarks.ray_nodes import ray_nodes, serialized_bytes, stored_bytes
-from training.ppo import build_config
 from training.recipe import RECIPES
-from training.resources import Resources, plan
+from training.rllib.config import build_config
+from training.rllib.resources import Resources, plan
 
 _CROWD_STRETCH: Final = 16
 """Decisions of each env runner in a turn that is about their number alone."""

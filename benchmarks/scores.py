@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.environment import Pipeline, Pixels, Simulator, make_env
+from training.environment.pipeline import Pipeline, Pixels, Simulator, make_env
 from training.evaluate import load_policy
-from training.rollout import drive
+from training.evaluation.rollout import drive
 
 _FIRST_SEED: Final = 2000
 

@@ -27,14 +27,14 @@ import tyro
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from app.bundled import read_bundled_progress
+from app.policies.bundled import read_bundled_progress
 from benchmarks.growth import Sample, growth
 from benchmarks.load import Answer, client, post
 from benchmarks.processes import usage
 from benchmarks.running import NPY, OURS, SMALL_CACHE, Running, running, to_npy
 from benchmarks.variants import RUN, variant
-from training.layout import progress_file
-from training.store import PolicyStore
+from training.store.layout import progress_file
+from training.store.policies import PolicyStore
 
 _PICTURE: Final = struct.Struct("<BBHI")
 """How a picture of a live drive begins: kind, lane, flags, frame."""

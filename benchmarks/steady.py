@@ -23,7 +23,7 @@ from typing import Final
 
 import uvloop
 
-from app.client_retries import ATTEMPTS, least_pause_s, pause_s
+from app.client.retries import ATTEMPTS, least_pause_s, pause_s
 from benchmarks.load import Answer, Connection
 
 _HOST: Final = "127.0.0.1"

@@ -27,14 +27,14 @@ import numpy as np
 import torch
 import tyro
 
-from app.bundled import read_bundled_progress
+from app.policies.bundled import read_bundled_progress
 from benchmarks.door import Door
 from benchmarks.load import Answer, client, post, quantile
 from benchmarks.running import NPY, OURS, running, to_npy
 from benchmarks.s3 import BUCKET, endpoint, s3_server
 from benchmarks.variants import RUN, variant
-from training.layout import progress_file
-from training.store import PolicyStore
+from training.store.layout import progress_file
+from training.store.policies import PolicyStore
 
 _ROOT: Final = f"{BUCKET}/carracing-ppo"
 _BACK_S: Final = 120.0

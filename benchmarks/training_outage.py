@@ -32,11 +32,11 @@ from benchmarks.killed_training import INTERVAL, RUN, Command, reader, training
 from benchmarks.outage_report import Outage, table
 from benchmarks.run_ending import end
 from benchmarks.s3 import BUCKET, endpoint, s3_server
-from training.layout import PolicyRef, run_folder
-from training.published import BrokenPolicyError
-from training.storage import Storage
-from training.store import PolicyStore
-from training.trial_checkpoints import survey
+from training.runs.trial_checkpoints import survey
+from training.store.layout import PolicyRef, run_folder
+from training.store.policies import PolicyStore
+from training.store.published import BrokenPolicyError
+from training.store.storage import Storage
 
 Manner = Literal["refused", "hanging"]
 

@@ -22,8 +22,8 @@ from statistics import median
 import tyro
 
 from benchmarks.processes import Usage, usage
-from training.layout import progress_file
-from training.progress import read_progress
+from training.evaluation.progress import read_progress
+from training.store.layout import progress_file
 
 _LOOK_S = 0.5
 _EXAMINER = "Examiner"

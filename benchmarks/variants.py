@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import safetensors.torch
 import torch
 
-from app.bundled import read_bundled
-from training.manifest import Manifest
-from training.published import PublishedPolicy, describe_files
+from app.policies.bundled import read_bundled
+from training.policy.manifest import Manifest
+from training.store.published import PublishedPolicy, describe_files
 
 _NOISE = 0.05
 """Of a tensor's own spread."""

@@ -18,17 +18,17 @@ from pyarrow import fs
 
 from tests.certificates import own_certificate
 from tests.s3_server import limited_to, serve_s3
-from training.actions import ActionFilter
-from training.environment import Pipeline
-from training.layout import PolicyRef
-from training.manifest import Manifest
-from training.network import Actor, ConvLayer, NetworkShape
-from training.policy import Policy, weights_to_bytes
-from training.published import PublishedPolicy, describe_files
-from training.seeds import VALIDATION_SEEDS
-from training.storage import Storage
-from training.store import PolicyStore
-from training.validation import Validation, point_to_best, write_validations
+from training.environment.actions import ActionFilter
+from training.environment.pipeline import Pipeline
+from training.environment.seeds import VALIDATION_SEEDS
+from training.policy.acting import Policy, weights_to_bytes
+from training.policy.manifest import Manifest
+from training.policy.network import Actor, ConvLayer, NetworkShape
+from training.store.layout import PolicyRef
+from training.store.policies import PolicyStore
+from training.store.published import PublishedPolicy, describe_files
+from training.store.storage import Storage
+from training.store.validation_scores import Validation, point_to_best, write_validations
 
 PIPELINE = Pipeline()
 SMALL_NETWORK = NetworkShape(convolutions=(ConvLayer(4, 8, 4), ConvLayer(4, 4, 2)), hidden=8)

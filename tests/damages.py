@@ -15,10 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from training.layout import LATEST_FILE, PolicyRef
-from training.manifest import MANIFEST_FILE, WEIGHTS_FILE
-from training.published import describe_files
-from training.storage import Storage
+from training.policy.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.store.layout import LATEST_FILE, PolicyRef
+from training.store.published import describe_files
+from training.store.storage import Storage
 
 
 @dataclass(frozen=True)

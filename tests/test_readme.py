@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from app.api import build_api
-from app.bundled import load_bundled
+from app.api.application import build_api
 from app.metrics import METRICS
-from app.policy_watcher import PolicyWatcher
+from app.policies.bundled import load_bundled
+from app.policies.watcher import PolicyWatcher
 from app.settings import PREFIX, Settings
 from tests.app.conftest import INTERVAL_S, FakeRenderer
 from tests.app.live import listen
-from training.evaluate_options import EvaluateOptions
-from training.rollout import drive
-from training.store import PolicyStore
+from training.evaluation.options import EvaluateOptions
+from training.evaluation.rollout import drive
+from training.store.policies import PolicyStore
 from training.train import parse
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,8 @@
 Scores are unscaled returns of the unmodified CarRacing-v3. Actions are greedy, and smoothed by the
 filter that is printed: the policy's own unless options say otherwise.
 The film shows the very episodes that were scored. With ``--score`` there is none: a hundred tracks
-that training never sees are driven in parallel, always in the same way (``training.scoreboard``).
+that training never sees are driven in parallel, always in the same way
+(``training.evaluation.scoreboard``).
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from typing import Any
 import tyro
 from tqdm import tqdm
 
-from training.actions import ActionFilter
-from training.checkpoint import NotACheckpointError, is_checkpoint, load_actor
-from training.cpus import available_cpus
-from training.curve import CurveFormat, draw_curve, pick_trial
-from training.evaluate_options import EvaluateOptions
-from training.film import Film, FilmFormat
-from training.parallel_rollout import WorkerDiedError, drive_seeds
-from training.policy import Policy
-from training.progress import ProgressError, read_progress
-from training.progress_bar import progress_bar
-from training.provenance import provenance
-from training.published import BrokenPolicyError, read_policy
-from training.rollout import Episode, drive
-from training.scoreboard import Scoreboard, describe
-from training.storage import Storage, StorageError, choose_root
-from training.store import NoPolicyError, PolicyStore
+from training.environment.actions import ActionFilter
+from training.evaluation.cpus import available_cpus
+from training.evaluation.curve import CurveFormat, draw_curve, pick_trial
+from training.evaluation.film import Film, FilmFormat
+from training.evaluation.options import EvaluateOptions
+from training.evaluation.parallel import WorkerDiedError, drive_seeds
+from training.evaluation.progress import ProgressError, read_progress
+from training.evaluation.progress_bar import progress_bar
+from training.evaluation.provenance import provenance
+from training.evaluation.rollout import Episode, drive
+from training.evaluation.scoreboard import Scoreboard, describe
+from training.policy.acting import Policy
+from training.rllib.checkpoint import NotACheckpointError, is_checkpoint, load_actor
+from training.store.policies import NoPolicyError, PolicyStore
+from training.store.published import BrokenPolicyError, read_policy
+from training.store.storage import Storage, StorageError, choose_root
 
 _PROGRAM = "python -m training.evaluate"
 _INTERRUPTED = 130
@@ -114,7 +115,7 @@ def score(policy: Policy, options: EvaluateOptions) -> Scoreboard:
     """Drive the tracks of a score in parallel, and print what they come to.
 
     Raises:
-        WorkerDiedError, BrokenPolicyError: See ``training.parallel_rollout``.
+        WorkerDiedError, BrokenPolicyError: See ``training.evaluation.parallel``.
     """
     seeds = options.seeds
     print(_driving(policy, policy.description.action_filter))

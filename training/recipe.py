@@ -13,11 +13,11 @@ from typing import Annotated
 
 import tyro
 
-from training.actions import ActionFilter, ActionMapping
-from training.coaching import Coaching
-from training.environment import Pipeline, Simulator
-from training.manifest import PolicyDescription
-from training.network import (
+from training.environment.actions import ActionFilter, ActionMapping
+from training.environment.coaching import Coaching
+from training.environment.pipeline import Pipeline, Simulator
+from training.policy.manifest import PolicyDescription
+from training.policy.network import (
     ConvLayer,
     CriticKind,
     Initialization,

@@ -20,20 +20,20 @@ from typing import Annotated, NoReturn
 import ray
 import tyro
 
-from training.conclusion import conclude, told_to_end
-from training.finals import MOST_TRACKS
-from training.progress_report import ProgressReport
-from training.publishing import PublishingCallback, git_revision
-from training.ray_connection import connect
+from training.environment.seeds import GIVEN_SEEDS
 from training.recipe import RECIPES, Recipe
-from training.resources import NoResourcesError, Resources, plan, wait_for_cluster
-from training.run import ResumeMode, Run, RunError, default_run_name
-from training.run_lock import RunLockedError
-from training.seeds import GIVEN_SEEDS
-from training.storage import Storage, StorageError, choose_root
-from training.trial_table import TrialTables
-from training.tuning import TrialsFailedError, tune_trials
-from training.validator import Validator
+from training.rllib.resources import NoResourcesError, Resources, plan, wait_for_cluster
+from training.runs.lock import RunLockedError
+from training.runs.progress_report import ProgressReport
+from training.runs.publishing import PublishingCallback, git_revision
+from training.runs.ray_connection import connect
+from training.runs.run import ResumeMode, Run, RunError, default_run_name
+from training.runs.trial_table import TrialTables
+from training.runs.tuning import TrialsFailedError, tune_trials
+from training.store.storage import Storage, StorageError, choose_root
+from training.validation.conclusion import conclude, told_to_end
+from training.validation.finals import MOST_TRACKS
+from training.validation.validator import Validator
 
 _PROGRAM = "python -m training.train"
 _LAST_WRITE_S = 1.0

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from benchmarks.attacks.hostile_bodies import SHAPE, npy
 from benchmarks.attacks.hostile_drives import ended
 from benchmarks.attacks.wire import HOST, WAIT_S
-from training.policy import Policy
-from training.rollout import PolicyDriver
+from training.evaluation.rollout import PolicyDriver
+from training.policy.acting import Policy
 
 _OBSERVATIONS: Final = 16
 _BUSY: Final = 503

@@ -23,8 +23,8 @@ from benchmarks.running import free_port
 from tests.anyscale.cluster import Cluster, start_cluster, wait_for
 from tests.anyscale.conftest import BUCKET, REVISION, Anyscale, Job
 from tests.support.waiting import PATIENCE_S
-from training.storage import Storage
-from training.store import PolicyStore
+from training.store.policies import PolicyStore
+from training.store.storage import Storage
 
 pytestmark = pytest.mark.long
 

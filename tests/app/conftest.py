@@ -19,19 +19,19 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from starlette.types import ASGIApp, Message
 
-from app.api import build_api
-from app.bundled import Source
-from app.film_order import FilmOrder
+from app.api.application import build_api
+from app.local.proxy import NoHAProxyError, find_haproxy
 from app.metrics import Metric
-from app.policy_watcher import PolicyWatcher
-from app.proxy import NoHAProxyError, find_haproxy
-from app.renderer import CurveEncoding
+from app.policies.bundled import Source
+from app.policies.watcher import PolicyWatcher
+from app.rendering.film_order import FilmOrder
+from app.rendering.renderer import CurveEncoding
 from app.settings import Settings
 from tests.conftest import build_policy
 from tests.support.needs import lacks
 from tests.support.waiting import PATIENCE_S
-from training.policy import Policy
-from training.store import PolicyStore
+from training.policy.acting import Policy
+from training.store.policies import PolicyStore
 
 T = TypeVar("T")
 
@@ -294,6 +294,6 @@ def set_proxy(monkeypatch: pytest.MonkeyPatch) -> SetProxy:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that clients wait, without their doing so, and without what spreads them."""
     waits: list[float] = []
-    monkeypatch.setattr("app.client_retries.uniform", lambda least, _: least)
-    monkeypatch.setattr("app.client.sleep", waits.append)
+    monkeypatch.setattr("app.client.retries.uniform", lambda least, _: least)
+    monkeypatch.setattr("app.client.service.sleep", waits.append)
     return waits

@@ -21,9 +21,9 @@ from benchmarks.running import free_port
 from tests.app.conftest import NPY, npy, pictures
 from tests.conftest import build_actor, build_manifest
 from tests.support.waiting import PATIENCE_S, wait_until
-from training.layout import PolicyRef
-from training.policy import weights_to_bytes
-from training.store import PolicyStore
+from training.policy.acting import weights_to_bytes
+from training.store.layout import PolicyRef
+from training.store.policies import PolicyStore
 
 BODY = pictures(84, 84, 4)
 ROOT = Path(__file__).resolve().parents[2]

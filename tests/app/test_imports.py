@@ -8,8 +8,8 @@ import sys
 import pytest
 
 INGRESS = (
-    "app.api, app.service, app.policy_watcher, app.bundled, app.films, app.renderer, "
-    "app.observations"
+    "app.api.application, app.api.service, app.policies.watcher, app.policies.bundled, "
+    "app.rendering.films, app.rendering.renderer, app.api.observations"
 )
 
 
@@ -31,8 +31,8 @@ def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:
 
 def test_what_stands_before_the_proxy_is_light() -> None:
     # It runs in Serve's own processes, which load pyarrow themselves.
-    heavy = {"torch", "gymnasium", "cv2", "training.environment"}
-    assert not loaded_by("app.front") & heavy
+    heavy = {"torch", "gymnasium", "cv2", "training.environment.pipeline"}
+    assert not loaded_by("app.local.front") & heavy
 
 
 def test_what_starts_the_service_needs_no_network_and_no_plots() -> None:
@@ -42,7 +42,8 @@ def test_what_starts_the_service_needs_no_network_and_no_plots() -> None:
 
 
 def test_the_deployments_need_no_rllib_and_no_plots() -> None:
-    loaded = loaded_by("app.main, app.remote_renderer, app.curves, app.films")
+    rendering = "app.rendering.remote_renderer, app.rendering.curves, app.rendering.films"
+    loaded = loaded_by(f"app.main, {rendering}")
     assert not loaded & {"ray.rllib", "ray.tune", "matplotlib"}
 
 

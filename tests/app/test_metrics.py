@@ -16,10 +16,10 @@ from app.metrics import (
     FilmCounts,
     Meters,
 )
-from app.policy_watcher import LoadedPolicy
+from app.policies.watcher import LoadedPolicy
 from tests.app.conftest import FakeSink
 from tests.conftest import FIRST_PUBLISHED, build_policy
-from training.layout import PolicyRef
+from training.store.layout import PolicyRef
 
 
 def loaded(iteration: int) -> LoadedPolicy:

@@ -7,8 +7,8 @@ import pytest
 
 from app.policy_server import PolicyServer
 from tests.conftest import PublishPolicy, give_scores
-from training.storage import Storage
-from training.store import PolicyStore
+from training.store.policies import PolicyStore
+from training.store.storage import Storage
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,7 @@ async def test_a_bundled_policy_that_is_not_whole_is_done_without(
 ) -> None:
     ref = publish_policy(store)
     monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
-    monkeypatch.setattr("app.bundled.FOLDER", tmp_path)
+    monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
     api = PolicyServer(None).__serve_build_asgi_app__()
     assert "the bundled policy cannot be used" in caplog.text
     async with (

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.killed_training import Command, Looks, look_once, reader
 from tests.conftest import PublishPolicy
-from training.layout import LATEST_FILE
-from training.store import PolicyStore
+from training.store.layout import LATEST_FILE
+from training.store.policies import PolicyStore
 
 
 def test_a_reader_finds_what_is_broken(tmp_path: Path, publish_policy: PublishPolicy) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.kills import Moment, Watch, kill, plan, victims, was_inside
 from benchmarks.processes import usage
-from training.storage import Storage
-from training.whole_checkpoint import seal
+from training.runs.whole_checkpoint import seal
+from training.store.storage import Storage
 
 WATCHED: tuple[Moment, ...] = ("publishing", "checkpoint")
 

@@ -4,10 +4,10 @@ import pytest
 
 from benchmarks.policy_changes import around, changes_of_score, summary
 from tests.conftest import PublishPolicy
-from training.layout import PolicyRef
-from training.policy import Policy
-from training.rollout import drive
-from training.store import PolicyStore
+from training.evaluation.rollout import drive
+from training.policy.acting import Policy
+from training.store.layout import PolicyRef
+from training.store.policies import PolicyStore
 
 
 def test_the_policies_around_a_resume() -> None:

@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from app.bundled import read_bundled
+from app.policies.bundled import read_bundled
 from benchmarks.load import Answer
 from benchmarks.reload import Options, Record, ask_and_publish, bodies, check
 from benchmarks.variants import variant
 from tests.benchmarks.serving import serving
-from training.policy import Policy
-from training.published import PublishedPolicy
-from training.store import PolicyStore
+from training.policy.acting import Policy
+from training.store.policies import PolicyStore
+from training.store.published import PublishedPolicy
 
 *VARIANTS, STRANGER = (variant(number) for number in (1, 2, 3))
 POLICIES = [read_bundled(), *VARIANTS]

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.killed_training import RUN, Command
 from benchmarks.run_ending import Ending, end, gaps
 from tests.conftest import PublishPolicy
-from training.layout import progress_file, run_folder
-from training.progress import ProgressRow, write_progress
-from training.store import PolicyStore
+from training.evaluation.progress import ProgressRow, write_progress
+from training.store.layout import progress_file, run_folder
+from training.store.policies import PolicyStore
 
 WELL = Ending(8.0, 143, aggregate=(0, 0), own=(0, 0), saved=True)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from benchmarks.s3 import BUCKET, endpoint, s3_server
-from training.storage import Storage
+from training.store.storage import Storage
 
 
 def test_a_bucket_is_there_and_variables_tell_of_it_until_left(

@@ -5,11 +5,11 @@ import time
 import pytest
 
 from benchmarks.sampling import PARTS, Options, Stopwatch, measure, table
-from tests.training.picture_env import make_picture_env
+from tests.training.rllib.picture_env import make_picture_env
 
 
 def test_every_way_of_sampling_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.ppo.make_env", make_picture_env)
+    monkeypatch.setattr("training.rllib.config.make_env", make_picture_env)
     rounds = measure(Options(envs=2, rounds=2, fast_decisions=20, stock_decisions=10))
     assert list(rounds) == ["stock, RLlib", "stock, ours", "fast, RLlib", "fast, ours"]
     for results in rounds.values():

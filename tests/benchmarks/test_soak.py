@@ -12,9 +12,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from app.drive_protocol import Seen, Track, read_live_message
-from app.live_picture import LivePicture
-from app.routes_curve import CurveQuery
+from app.api.routes.curve import CurveQuery
+from app.driving.picture import LivePicture
+from app.driving.protocol import Seen, Track, read_live_message
 from benchmarks import soak
 from benchmarks.running import Running
 from benchmarks.soak import Options, Soak

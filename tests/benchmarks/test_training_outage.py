@@ -12,9 +12,9 @@ from benchmarks.killed_training import RUN, Command
 from benchmarks.outage_report import Outage
 from benchmarks.training_outage import Options, Stored, main, wait_for_return
 from tests.conftest import PublishPolicy
-from training.layout import run_folder
-from training.store import PolicyStore
-from training.whole_checkpoint import seal
+from training.runs.whole_checkpoint import seal
+from training.store.layout import run_folder
+from training.store.policies import PolicyStore
 
 
 @pytest.fixture

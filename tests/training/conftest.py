@@ -11,11 +11,11 @@ import ray
 from ray.tune import Checkpoint
 
 from tests.conftest import SMALL_NETWORK, PublishPolicy
-from training.ppo import build_config
-from training.ray_connection import start_ray
 from training.recipe import RECIPES, Recipe
-from training.resources import Resources
-from training.store import PolicyStore
+from training.rllib.config import build_config
+from training.rllib.resources import Resources
+from training.runs.ray_connection import start_ray
+from training.store.policies import PolicyStore
 
 LOCAL = Resources(
     num_env_runners=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from training.evaluate import main
-from training.progress import ProgressRow
+from training.evaluation.progress import ProgressRow
 
 
 def evaluate(*options: object) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from tests.conftest import build_actor, build_manifest
-from training.policy import weights_to_bytes
-from training.store import PolicyStore
+from training.policy.acting import weights_to_bytes
+from training.store.policies import PolicyStore
 
 
 def main(root: str, run: str, count: int) -> None:

@@ -14,12 +14,12 @@ from PIL import Image, ImageSequence
 
 from tests.conftest import PublishPolicy, build_policy
 from tests.training.evaluating import evaluate
-from training.environment import Simulator
+from training.environment.pipeline import Simulator
 from training.evaluate import choose_filter, drive_episodes
-from training.evaluate_options import EvaluateOptions
+from training.evaluation.options import EvaluateOptions
+from training.evaluation.rollout import Episode, drive
 from training.recipe import Recipe
-from training.rollout import Episode, drive
-from training.store import PolicyStore
+from training.store.policies import PolicyStore
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -97,7 +97,7 @@ def checkpoint(tmp_path: Path, tiny_recipe: Recipe) -> Path:
     """What an RLlib checkpoint holds of the network that it was written for."""
     import torch
 
-    from training.rl_module import module_spec
+    from training.rllib.module import module_spec
 
     spec = module_spec(tiny_recipe.description())
     spec.observation_space = gym.spaces.Box(0, 255, (84, 84, 4), np.uint8)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from training.actions import to_controls
-from training.coaching import Coaching
-from training.distributions import mean
-from training.environment import Pipeline
-from training.network import NetworkShape
+from training.environment.actions import to_controls
+from training.environment.coaching import Coaching
+from training.environment.pipeline import Pipeline
+from training.policy.distributions import mean
+from training.policy.network import NetworkShape
 from training.recipe import RECIPES, Asha, Choice, LogUniform, Recipe
 
 

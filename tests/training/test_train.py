@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.training.running import TINY, run_train
-from training.conclusion import conclude
-from training.progress import read_progress
-from training.publishing import PublishingCallback
-from training.run import Run
-from training.storage import Storage
-from training.store import PolicyStore
+from training.evaluation.progress import read_progress
+from training.runs.publishing import PublishingCallback
+from training.runs.run import Run
+from training.runs.tuning import Outcome, TrialsFailedError
+from training.store.policies import PolicyStore
+from training.store.storage import Storage
+from training.store.validation_scores import best_first
 from training.train import main, parse
-from training.tuning import Outcome, TrialsFailedError
-from training.validation import best_first
+from training.validation.conclusion import conclude
 
 pytestmark = pytest.mark.long
 

@@ -10,10 +10,10 @@ from ray.train._internal.storage import StorageContext
 from ray.tune import Checkpoint, CheckpointConfig
 from ray.tune.experiment import Trial
 
-from training.chosen_checkpoint import stored_iteration
-from training.run import Run
-from training.storage import Storage
-from training.whole_checkpoint import seal
+from training.runs.chosen_checkpoint import stored_iteration
+from training.runs.run import Run
+from training.runs.whole_checkpoint import seal
+from training.store.storage import Storage
 
 
 class Scene:

@@ -11,7 +11,7 @@ from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 from ray.tune.utils.serialization import TuneFunctionEncoder
 
-from training.storage import Storage
+from training.store.storage import Storage
 
 
 def write_tune_state(storage: Storage, folder: str, start: str) -> None:

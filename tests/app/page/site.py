@@ -12,20 +12,20 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from app.api import build_api
-from app.bundled import load_bundled
-from app.film_order import FilmOrder
-from app.policy_watcher import PolicyWatcher
-from app.render_server import RenderServer
-from app.renderer import RENDER_FAILURES, RenderFailure
+from app.api.application import build_api
+from app.policies.bundled import load_bundled
+from app.policies.watcher import PolicyWatcher
+from app.rendering.film_order import FilmOrder
+from app.rendering.render_server import RenderServer
+from app.rendering.renderer import RENDER_FAILURES, RenderFailure
 from app.settings import Settings
 from tests.app.conftest import INTERVAL_S
-from tests.app.test_render_server import table
+from tests.app.rendering.test_render_server import table
 from tests.conftest import build_actor, build_manifest
 from tests.support.waiting import PATIENCE_S, wait_until
-from training.layout import PolicyRef, progress_file
-from training.policy import Policy, weights_to_bytes
-from training.store import PolicyStore
+from training.policy.acting import Policy, weights_to_bytes
+from training.store.layout import PolicyRef, progress_file
+from training.store.policies import PolicyStore
 
 PREFIX = "/car"
 

@@ -22,7 +22,7 @@ print(digest.hexdigest())
 
 _LIKE_STOCK = """
 import numpy as np
-from training.environment import UndrawnCarRacing
+from training.environment.pipeline import UndrawnCarRacing
 from training.simulator import FastCarRacing
 FastCarRacing().close()
 stock, fast = UndrawnCarRacing(), FastCarRacing(lazy=True)

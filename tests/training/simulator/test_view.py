@@ -8,7 +8,7 @@ from gymnasium.envs.box2d.car_racing import CarRacing
 
 from benchmarks.drivers import KINDS, Driver
 from tests.training.simulator.conftest import QuietCarRacing
-from training.environment import shrink, to_grey
+from training.environment.pipeline import shrink, to_grey
 from training.simulator import FastCarRacing
 
 

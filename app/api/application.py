@@ -1,0 +1,105 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.api.routes.act import act_routes
+from app.api.routes.curve import curve_routes
+from app.api.routes.docs import docs_routes
+from app.api.routes.drive import drive_routes
+from app.api.routes.films import film_routes
+from app.api.routes.page import page_routes
+from app.api.routes.status import status_routes
+from app.api.service import Service
+from app.driving.drives import Drives
+from app.metrics import Meters
+from app.middleware.auth import RequireToken, describe_token
+from app.middleware.bodies import RefuseBodies, describe_bodies
+from app.middleware.count_requests import CountRequests
+from app.middleware.headers import AddHeaders
+from app.middleware.heads import RefuseLongHeads
+from app.middleware.origins import RefuseForeignPages, SharedOrigins
+from app.policies.watcher import PolicyWatcher
+from app.problems import TITLES, ProblemApi
+from app.rendering.renderer import Renderer
+from app.settings import Settings
+from training.store.policies import PolicyStore
+
+_FIRST_LOOK_S = 20.0
+"""How long storage may be away at the start before the fallback drives."""
+
+_ABOUT = """\
+Drives CarRacing-v3 from pixels with the newest policy that training has published, and until there
+is one, with a policy that is bundled with the service.
+
+`WS /drive` is a WebSocket and so not listed here: it answers the pictures of a program's own
+environment with actions, or drives in real time and streams what happens. The README describes it.
+
+Every answer that depends on a policy names its version in the header `Policy-Version`, and in
+`Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
+`application/problem+json` (RFC 9457), also what is answered to addresses (404) and methods (405)
+that are not listed here; a 503 says with `Retry-After` when to come back. Its type is
+`about:blank` or one of
+
+""" + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
+
+
+def build_api(
+    settings: Settings,
+    watcher: PolicyWatcher,
+    renderer: Renderer,
+    store: PolicyStore,
+    drives: Drives | None = None,
+    meters: Meters | None = None,
+) -> FastAPI:
+    """The API over these. Its lifespan starts and stops the watcher, and ends the drives."""
+    drives = drives or Drives(settings.drives_max)
+    meters = meters or Meters()
+    token, origins = settings.api_token, settings.cors_origins
+    service = Service(settings, watcher, renderer, store, drives, meters)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watcher.start()
+        # So that a replica that joins others is not routed to before it has what they have, and
+        # that the fallback does not drive for a moment where storage has a policy.
+        if not await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S):
+            watcher.fall_back()
+        yield
+        await drives.close()
+        await asyncio.to_thread(service.close)
+
+    api = ProblemApi(
+        title="CarRacing PPO",
+        version="1",
+        description=_ABOUT,
+        lifespan=lifespan,
+        describe=[describe_bodies, describe_token] if token else [describe_bodies],
+        docs_url=None,
+        redoc_url=None,
+        # Relative to the document's own address, so that a path prefix is kept.
+        servers=[{"url": "."}],
+        root_path_in_servers=False,
+    )
+    # A redirect would be an answer that the documentation does not know.
+    api.router.redirect_slashes = False
+    for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
+        api.include_router(routes(service))
+    api.include_router(page_routes())
+    api.include_router(docs_routes(api.title))
+    # From the innermost to the outermost: a refusal is counted and has its headers as well.
+    api.add_middleware(RefuseLongHeads)
+    api.add_middleware(RefuseBodies)
+    if token:
+        api.add_middleware(RequireToken, token=token)
+    api.add_middleware(RefuseForeignPages, origins=origins)
+    if origins:
+        api.add_middleware(SharedOrigins, origins=origins)
+    api.add_middleware(AddHeaders, private=token is not None)
+    api.add_middleware(CountRequests, meters=meters)
+    return api

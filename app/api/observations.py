@@ -1,0 +1,201 @@
+"""A query's body, JSON or npy, to the array that a policy takes. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import math
+import re
+from codecs import BOM_UTF8
+from itertools import chain
+from typing import Any, Final, Literal
+
+import numpy as np
+import pydantic
+import pydantic_core
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+from app.api.npy_header import Body, npy_header
+from app.api.schemas import ActBody
+from app.problems import ProblemError, invalid
+from training.environment.pipeline import FRAME_SHAPE, Pipeline, shrink, to_grey
+
+JSON: Final = "application/json"
+NPY: Final = "application/x-npy"
+
+FIELD = "observations"
+
+_NPY_DTYPES = re.compile(r"[<>|=]?([ui][1248]|f[248])")
+
+MediaType = Literal["application/json", "application/x-npy"]
+
+
+def media_type(request: Request) -> MediaType:
+    """The type of a request's body.
+
+    Raises:
+        ProblemError: 415, it is neither JSON nor npy, or compressed.
+    """
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise ProblemError(
+            415,
+            "bad-media-type",
+            f"Content-Encoding is {encoding}; send the body without compression",
+            field="header.content-encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
+    given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if given == JSON:
+        return JSON
+    if given == NPY:
+        return NPY
+    raise ProblemError(
+        415,
+        "bad-media-type",
+        f"Content-Type is {given or 'missing'}; send {JSON} or {NPY}",
+        field="header.content-type",
+        headers={"Accept-Post": f"{JSON}, {NPY}"},
+    )
+
+
+def decode(
+    content: Body, media: MediaType, pipeline: Pipeline, max_batch: int
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """The observations in a body.
+
+    Integers of any width are pixels from 0 to 255, floats of any width are pixels from 0 to 1.
+
+    Args:
+        content: The body.
+        media: Its type.
+        pipeline: The loaded policy's: sizes, and how raw frames become observations.
+        max_batch: Most observations at once.
+
+    Returns:
+        (N, size, size, stack) uint8, or float32 in [0, 1].
+
+    Raises:
+        ProblemError: 400, the body is not what its type says; 422, its shape, type or range is
+            not what a policy takes.
+    """
+    if media == NPY:
+        array = _from_npy(content, pipeline, max_batch)
+        pixels = _to_pixels(array, None)
+    else:
+        body = _json_body(content)
+        array = _from_lists(body.observations, pipeline, max_batch)
+        pixels = _to_pixels(array, body.dtype)
+    observation = pipeline.observation_shape
+    if pixels.shape[-3:] == observation and pixels.ndim <= 4:
+        return pixels.reshape(-1, *observation)
+    if pixels.dtype != np.uint8:
+        raise invalid(FIELD, "raw frames must be integers from 0 to 255")
+    return _from_frames(pixels.reshape(-1, *FRAME_SHAPE), pipeline)
+
+
+def _from_frames(frames: NDArray[Any], pipeline: Pipeline) -> NDArray[np.uint8]:
+    """(N × stack, 96, 96, 3) uint8 → (N, size, size, stack) uint8."""
+    pictures = np.stack([shrink(to_grey(frame), pipeline.size) for frame in frames])
+    stacks = pictures.reshape(-1, pipeline.stack, pipeline.size, pipeline.size)
+    return np.ascontiguousarray(stacks.transpose(0, 2, 3, 1))
+
+
+def _check_shape(shape: tuple[int, ...], pipeline: Pipeline, max_batch: int) -> None:
+    """Observations come before frames, should a pipeline make them look alike."""
+    observation = pipeline.observation_shape
+    frames = (pipeline.stack, *FRAME_SHAPE)
+    for one in (observation, frames):
+        if shape == one:
+            return
+        if shape[1:] == one:
+            if 1 <= shape[0] <= max_batch:
+                return
+            raise invalid(FIELD, f"a batch of {shape[0]}; it must hold from 1 to {max_batch}")
+    batches = [f"(N, {', '.join(map(str, one))})" for one in (observation, frames)]
+    raise invalid(
+        FIELD,
+        f"the shape is {shape}; it must be {observation} or {batches[0]} for observations, "
+        f"{frames} or {batches[1]} for the last raw frames, oldest first",
+    )
+
+
+def _to_pixels(
+    array: NDArray[Any], dtype: Literal["uint8", "float32"] | None
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Check the range, and narrow to uint8 or float32."""
+    integers = array.dtype.kind in "ui"
+    if not integers and dtype == "uint8":
+        raise invalid(FIELD, "dtype says uint8, but there are numbers with a fraction")
+    if integers and dtype != "float32":
+        if array.min() < 0 or array.max() > 255:
+            raise invalid(FIELD, "an integer is outside 0 to 255")
+        return array.astype(np.uint8, copy=False)
+    # Also false for NaN and the infinities.
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise invalid(FIELD, "a number is outside 0 to 1, or not finite")
+    return array.astype(np.float32, copy=False)
+
+
+def _json_body(content: Body) -> ActBody:
+    # .NET's and PowerShell's UTF-8 begins with a byte order mark. RFC 8259 allows to ignore it.
+    text = content[len(BOM_UTF8) :] if content.startswith(BOM_UTF8) else content
+    try:
+        document = pydantic_core.from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ProblemError(
+            400, "bad-body", f"the body is not JSON: {error}", field="body"
+        ) from error
+    try:
+        return ActBody.model_validate(document)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise invalid(".".join(map(str, fault["loc"])) or "body", fault["msg"]) from error
+
+
+def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
+    """The array of nested lists, made once nothing but the right number of numbers is in them.
+
+    ``np.array(lists)`` would make room for every element at the size of the largest one.
+    """
+    shape: list[int] = []
+    level: Any = lists
+    while isinstance(level, list):
+        shape.append(len(level))
+        level = level[0] if level else None
+    _check_shape(tuple(shape), pipeline, max_batch)
+    flat = lists
+    for length in shape[1:]:
+        if set(map(type, flat)) != {list} or set(map(len, flat)) != {length}:
+            raise invalid(FIELD, "the lists are not of equal lengths at every level")
+        flat = list(chain.from_iterable(flat))
+    # Types themselves, as a bool is an int too.
+    types = set(map(type, flat))
+    if not types <= {int, float}:
+        raise invalid(FIELD, "there is something else than numbers in the lists")
+    dtype = np.float64 if float in types else np.int64
+    try:
+        return np.fromiter(flat, dtype, len(flat)).reshape(shape)
+    except OverflowError as error:
+        raise invalid(FIELD, "an integer is outside 0 to 255") from error
+
+
+def _from_npy(content: Body, pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
+    """The array of an npy file, over the body's own memory; its header is believed in nothing."""
+    descr, fortran_order, shape, start = npy_header(content)
+    if not isinstance(descr, str) or not _NPY_DTYPES.fullmatch(descr):
+        raise invalid(
+            FIELD, f"the dtype is {descr!r}; it must be integers or floats of up to 8 bytes"
+        )
+    _check_shape(shape, pipeline, max_batch)
+    dtype = np.dtype(descr)
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) - start != expected:
+        raise ProblemError(
+            400,
+            "bad-body",
+            f"the npy header announces {expected} bytes of numbers, "
+            f"{len(content) - start} came with it",
+            field="body",
+        )
+    flat = np.frombuffer(content, dtype, offset=start)
+    return flat.reshape(shape, order="F" if fortran_order else "C")

@@ -1,0 +1,80 @@
+"""``POST /act``: observations in, controls out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.observations import JSON, NPY, decode, media_type
+from app.api.schemas import ActBody, Actions, ActQuery
+from app.api.service import Service, policy_headers
+from app.problems import problems
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "Observations (size, size, stack) as training makes them, or the last raw frames "
+            "(stack, 96, 96, 3) of CarRacing-v3, oldest first; one, or a batch with an axis in "
+            "front. `GET /policy` tells size and stack of the policy that decides. Integers are "
+            "pixels from 0 to 255, floats from 0 to 1."
+        ),
+        "content": {
+            JSON: {"schema": ActBody.model_json_schema()},
+            NPY: {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "What `numpy.save` writes; a quarter of the size of JSON.",
+                }
+            },
+        },
+    }
+}
+
+
+def act_routes(service: Service) -> APIRouter:
+    """The route that acts."""
+    router = APIRouter(tags=["act"])
+    limit, max_batch = service.settings.max_body_bytes, service.settings.max_batch
+    body_timeout_s = service.settings.body_timeout_s
+
+    @router.post(
+        "/act",
+        response_model=Actions,
+        responses=problems(400, 404, 408, 413, 415, 422, 503),
+        openapi_extra=_BODY,
+        summary="Act",
+    )
+    async def act(request: Request, query: Annotated[ActQuery, Query()]) -> Response:
+        """Decide what to do; greedily, or sampled where `seed` is given.
+
+        The served policy decides, or the one that `policy` names.
+        """
+        media = media_type(request)
+        async with service.queries.admit(
+            request, max_bytes=limit, timeout_s=body_timeout_s
+        ) as content:
+            # Not before the body is there: a newer policy may be loaded meanwhile.
+            loaded = await service.find(query.policy)
+
+            def decide() -> list[list[float]]:
+                pipeline = loaded.policy.manifest.pipeline
+                observations = decode(content, media, pipeline, max_batch)
+                actions: list[list[float]] = loaded.policy.act(
+                    observations, seed=query.seed
+                ).tolist()
+                return actions
+
+            actions = await service.compute(decide, reads_json=media == JSON)
+        service.meters.acted(len(actions))
+        answer = Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)
+        # As a response, or else it would be checked and copied once more.
+        return Response(
+            answer.model_dump_json(),
+            headers={**policy_headers(loaded), "Cache-Control": "no-store"},
+            media_type=JSON,
+        )
+
+    return router

@@ -1,0 +1,1 @@
+"""WebSocket sessions that drive: live and frames modes, and their protocol."""

@@ -1,0 +1,125 @@
+"""``mode=frames`` of ``WS /drive``: the client has an environment, each picture gets an action."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from app.driving.drives import Line, until_first
+from app.driving.protocol import (
+    Close,
+    DriveClosedError,
+    FramesQuery,
+    FramesStart,
+    Reset,
+    read_frames_message,
+    text_of,
+)
+from app.policies.shelf import PolicyShelf
+from app.policies.watcher import LoadedPolicy
+from training.environment.pipeline import FRAME_SHAPE, PictureStack, Pixels, shrink, to_grey
+from training.evaluation.rollout import PolicyDriver
+
+_WAITING: Final = 64
+"""Messages that may wait for their answers: who sends pictures without looking at the actions
+does not drive, and what Serve takes in for him is not bounded."""
+
+_FRAME_BYTES: Final = int(np.prod(FRAME_SHAPE))
+
+Compute = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+"""Runs work for the processor beside the event loop."""
+
+
+class FramesEpisode:
+    """One episode of a client's environment: what evaluation does between its steps."""
+
+    def __init__(self, loaded: LoadedPolicy, seed: int | None) -> None:
+        self._pipeline = loaded.policy.description.pipeline
+        self._driver = PolicyDriver(loaded.policy, seed=seed)
+        self._stack = PictureStack(self._pipeline.stack)
+        self._started = False
+
+    def decide(self, content: bytes) -> bytes:
+        """An action, 12 bytes, for a picture.
+
+        Args:
+            content: A raw frame, (96, 96, 3) uint8, or a prepared picture, (size, size) uint8.
+
+        Raises:
+            DriveClosedError: It is neither.
+        """
+        picture = self._picture(content)
+        observation = (self._stack.push if self._started else self._stack.start)(picture)
+        self._started = True
+        return self._driver(observation).astype("<f4").tobytes()
+
+    def _picture(self, content: bytes) -> Pixels:
+        size = self._pipeline.size
+        pixels = np.frombuffer(content, np.uint8)
+        if len(content) == size * size:
+            return pixels.reshape(size, size)
+        if len(content) == _FRAME_BYTES:
+            return shrink(to_grey(pixels.reshape(FRAME_SHAPE)), size)
+        most = max(_FRAME_BYTES, size * size)
+        raise DriveClosedError(
+            Close.TOO_BIG if len(content) > most else Close.NOT_OF_THE_PROTOCOL,
+            f"a picture of {len(content)} bytes; it must be {_FRAME_BYTES} (96×96×3 RGB) or "
+            f"{size * size} ({size}×{size} grey)",
+        )
+
+
+class FramesDrive:
+    """Answers one client's pictures, episode after episode."""
+
+    def __init__(
+        self, line: Line, query: FramesQuery, shelf: PolicyShelf, compute: Compute
+    ) -> None:
+        self._line = line
+        self._query = query
+        self._shelf = shelf
+        self._compute = compute
+        self._waiting: asyncio.Queue[Reset | bytes] = asyncio.Queue(_WAITING)
+
+    async def run(self) -> None:
+        """Answer until the drive is closed, by raising why; see ``Line.receive`` and the shelf."""
+        await until_first(self._listen(), self._answer())
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._line.receive()
+            try:
+                self._waiting.put_nowait(
+                    message if isinstance(message, bytes) else read_frames_message(message)
+                )
+            except asyncio.QueueFull as error:
+                raise DriveClosedError(
+                    Close.NOT_OF_THE_PROTOCOL,
+                    f"{_WAITING} messages wait already; send a picture once the action came",
+                ) from error
+
+    async def _answer(self) -> None:
+        episode = await self._start()
+        while True:
+            message = await self._waiting.get()
+            if isinstance(message, Reset):
+                episode = await self._start()
+                continue
+            action = await self._compute(partial(episode.decide, message))
+            await self._line.send_bytes(action)
+
+    async def _start(self) -> FramesEpisode:
+        loaded = await self._shelf.find(self._query.policy)
+        pipeline = loaded.policy.description.pipeline
+        start = FramesStart(
+            policy=loaded.ref.version,
+            source=loaded.source,
+            frame_skip=pipeline.frame_skip,
+            size=pipeline.size,
+            stack=pipeline.stack,
+        )
+        await self._line.send_text(text_of(start))
+        return FramesEpisode(loaded, self._query.seed)

@@ -1,0 +1,1 @@
+"""Serve on this machine: ``python -m app.local``."""

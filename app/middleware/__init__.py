@@ -1,0 +1,1 @@
+"""ASGI middleware: token, limits, CORS, headers, request metrics."""

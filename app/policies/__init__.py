@@ -1,0 +1,1 @@
+"""Policies that the service knows: watch storage, load, list, and the bundled one."""

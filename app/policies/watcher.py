@@ -1,0 +1,287 @@
+"""Follows the latest or the best policy from a thread of its own, so that serving never waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from app.policies.bundled import Source
+from training.policy.acting import Policy
+from training.store.layout import PolicyRef
+from training.store.pointers import POINTER_FILES, Follow, read_pointers
+from training.store.policies import PolicyStore
+from training.store.published import BrokenPolicyError, missing_manifest
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy that is ready to act, and since when."""
+
+    policy: Policy
+    ref: PolicyRef
+    loaded_at: datetime
+    source: Source = "storage"
+
+
+class PolicyWatcher:
+    """Keeps the latest or the best whole policy loaded.
+
+    Every ``interval_s`` it reads ``latest.json`` and ``best.json`` and nothing else. When the one
+    that it follows names another policy, the policy is fetched, verified, built and warmed up in
+    the watcher's thread; then one reference is replaced. A reader takes :attr:`loaded` once and is
+    done with the watcher.
+
+    A policy that turns out broken is remembered with its reason, and the next whole one is served
+    instead: the newest, or the one with the next validation score. Storage that is away changes
+    nothing. Both are tried again every ``retry_s`` (storage every ``interval_s``), since a policy
+    may be repaired in its place. One that cannot be read counts as storage that is away, unless
+    nothing is loaded yet: an older one is tried then.
+
+    A fallback is served once a look has found nothing else, or :meth:`fall_back` was called before
+    storage could be read, until storage has a whole policy.
+    """
+
+    def __init__(
+        self,
+        store: PolicyStore,
+        interval_s: float,
+        *,
+        follow: Follow = "latest",
+        retry_s: float = 30.0,
+        fallback: Policy | None = None,
+        on_look: Callable[[LoadedPolicy | None], None] | None = None,
+        on_reload: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Watch a store, once :meth:`start` is called.
+
+        Args:
+            store: Where policies are published.
+            interval_s: Seconds between two looks.
+            follow: Which policy to serve. While none has a validation score, ``best`` serves the
+                latest.
+            retry_s: Seconds until what was broken is tried again.
+            fallback: What to serve while storage has nothing.
+            on_look: Told in the watcher's thread, after every look, what is served.
+            on_reload: Told there of every policy of storage whether it could be loaded.
+        """
+        self.fallback = fallback
+        """What to serve while storage has nothing."""
+        self.follow = follow
+        """Which policy is served."""
+        self._on_look = on_look
+        self._on_reload = on_reload
+        self._store = store
+        self._interval_s = interval_s
+        self._retry_s = retry_s
+        # Apart, as different threads may set them; what storage has wins.
+        self._loaded: LoadedPolicy | None = None
+        self._fallen_back: LoadedPolicy | None = None
+        self._away: str | None = None
+        # Before the fallback takes over, which may be asked about at once.
+        self._answered = False
+        self._fault: str | None = None
+        self._broken: dict[PolicyRef, str] = {}
+        self._pointer_fault: str | None = None
+        self._named: dict[Follow, PolicyRef | None] = {}
+        # The answer of the pointer that was acted upon, and when to do so again regardless.
+        self._settled: tuple[PolicyRef | None, str | None] = (None, None)
+        self._retry_at: float | None = 0.0
+        self._stop = threading.Event()
+        self._looked = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="policy-watcher", daemon=True)
+
+    @property
+    def loaded(self) -> LoadedPolicy | None:
+        """The policy to serve; None until there is one."""
+        return self._loaded or self._fallen_back
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the newest policy is not the one that is served; None while it is."""
+        if self._away is None and self._fallen_back is not None and not self._answered:
+            return f"storage has not answered yet ({self._store.storage.root})"
+        return self._away or self._fault
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Version → why it was not loaded, of the policies that were tried.
+
+        And the same of the pointer that is followed, ``latest.json`` say, where it names none.
+        """
+        broken = {ref.version: reason for ref, reason in self._broken.copy().items()}
+        fault = self._pointer_fault
+        return broken if fault is None else broken | {POINTER_FILES[self.follow]: fault}
+
+    def named(self, name: Follow) -> PolicyRef | None:
+        """What storage named the latest or the best at the last look; None where it named none."""
+        return self._named.get(name)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop the thread, and wait for it as long as that."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def wait_ready(self, timeout_s: float | None = None) -> bool:
+        """Wait until a policy is loaded; whether one is."""
+        return self._ready.wait(timeout_s)
+
+    def wait_looked(self, timeout_s: float | None = None) -> bool:
+        """Wait until storage was looked at once; whether it was.
+
+        Whatever was found, and if nothing can be: only where there is a fallback does storage that
+        is away not count, since what it holds would be missed.
+        """
+        return self._looked.wait(timeout_s)
+
+    def fall_back(self) -> None:
+        """Serve the fallback, if there is one and nothing else yet."""
+        if self.fallback is None or self.loaded is not None:
+            return
+        manifest = self.fallback.manifest
+        ref = PolicyRef(run=manifest.run, version=manifest.version)
+        self._fallen_back = LoadedPolicy(self.fallback, ref, datetime.now(UTC), "bundled")
+        self._ready.set()
+        logger.info(
+            "the bundled policy %s is served until there is one in %s",
+            ref.version,
+            self._store.storage.root,
+        )
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            away: str | None = None
+            try:
+                self.look()
+            except OSError as error:
+                away = f"storage is away ({self._store.storage.root}): {error}"
+            except Exception as error:  # noqa: BLE001 - nothing may end this thread
+                away = f"looking for policies failed: {type(error).__name__}: {error}"
+            if away is None and self._away is not None:
+                logger.info("storage can be read again")
+            elif away is not None and self._away is None:
+                logger.warning("%s; what is loaded is served", away)
+            self._away = away
+            if away is None:
+                self._answered = True
+                self.fall_back()
+            if away is None or self.fallback is None:
+                self._looked.set()
+            _tell(self._on_look, self.loaded)
+            self._stop.wait(self._interval_s)
+
+    def look(self) -> None:
+        """Look once, and load what is to be loaded.
+
+        Raises:
+            OSError: Storage is away.
+        """
+        followed, fault = read_pointers(self._store.storage, self.follow, self._named)
+        retry_due = self._retry_at is not None and time.monotonic() >= self._retry_at
+        if (followed, fault) == self._settled and not retry_due:
+            return
+        if fault is not None:
+            _tell(self._on_reload, False)
+        self._pointer_fault = fault
+        faults = self._load_followed()
+        self._settled = (followed, fault)
+        loaded = self._loaded
+        if loaded is not None and fault is None and followed in (None, loaded.ref):
+            self._retry_at = None
+        else:
+            self._retry_at = time.monotonic() + self._retry_s
+        self._fault = "; ".join(faults if fault is None else [fault, *faults]) or None
+
+    def _load_followed(self) -> list[str]:
+        """Load the first whole policy of the candidates; why those before it were not.
+
+        Raises:
+            OSError: Storage is away, or nothing is loaded and some policy could not be read.
+        """
+        faults: list[str] = []
+        unread: OSError | None = None
+        for ref in self._store.candidates(self.follow):
+            if self._loaded is not None and ref == self._loaded.ref:
+                return faults
+            if self._stop.is_set():
+                return faults
+            try:
+                policy = self._build(ref)
+            except FileNotFoundError:
+                # A newer one has taken its place, and it was deleted: nothing is wrong.
+                if not self._store.missed(ref, self.follow):
+                    continue
+                self._skip(ref, missing_manifest(ref), faults)
+            except BrokenPolicyError as error:
+                self._skip(ref, str(error), faults)
+            except OSError as error:
+                # With nothing to serve, an older policy is better than none.
+                if self._loaded is not None or not self._store.answers():
+                    raise
+                unread = unread or error
+                self._skip(ref, f"{ref.version}: it cannot be read: {error}", faults)
+            else:
+                self._broken.pop(ref, None)
+                self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
+                self._ready.set()
+                _tell(self._on_reload, True)
+                logger.info("policy %s of run %s is served now", ref.version, ref.run)
+                return faults
+        if unread is not None:
+            raise unread
+        return faults
+
+    def _skip(self, ref: PolicyRef, reason: str, faults: list[str]) -> None:
+        """Remember why a policy is not used, and tell it once."""
+        if self._broken.get(ref) != reason:
+            logger.warning("policy skipped: %s", reason)
+        self._broken[ref] = reason
+        faults.append(reason)
+        _tell(self._on_reload, False)
+
+    def _build(self, ref: PolicyRef) -> Policy:
+        """Fetch, verify, build and warm up.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            BrokenPolicyError: Any of it failed for a reason that lies in the policy.
+            OSError: Storage is away.
+        """
+        try:
+            policy = Policy.from_published(self._store.fetch(ref))
+            policy.warm_up()
+        except (BrokenPolicyError, OSError):
+            raise
+        except Exception as error:
+            raise BrokenPolicyError(
+                f"{ref.version}: it cannot be built: {type(error).__name__}: {error}"
+            ) from error
+        return policy
+
+
+def _tell(listener: Callable[[T], None] | None, news: T) -> None:
+    """Tell a listener, whose failure changes nothing."""
+    try:
+        if listener is not None:
+            listener(news)
+    except Exception:
+        logger.exception("what the watcher tells was not taken")

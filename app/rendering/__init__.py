@@ -1,0 +1,1 @@
+"""Films and training curves, rendered in a deployment of their own."""

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from app.policies.bundled import FOLDER, load_bundled, read_bundled, read_bundled_progress
+from training.evaluation.progress import read_progress
+from training.evaluation.rollout import drive
+from training.policy.manifest import WEIGHTS_FILE
+from training.store.published import BrokenPolicyError
+
+MOST_BYTES = 10_000_000
+
+
+def test_it_is_whole_and_small() -> None:
+    manifest = read_bundled().manifest
+    assert load_bundled().version == manifest.version
+    # The digest was checked; the version promises a part of it.
+    assert manifest.version.endswith(manifest.digest[:8])
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= MOST_BYTES
+
+
+def test_it_drives() -> None:
+    episode = drive(load_bundled(), seed=7, simulator="fast", max_frames=300)
+    assert episode.score > 0
+
+
+def test_its_table_is_of_its_trial() -> None:
+    manifest = read_bundled().manifest
+    rows = [row for row in read_progress(read_bundled_progress()) if row.trial == manifest.trial]
+    assert manifest.iteration in [row.iteration for row in rows]
+
+
+def test_its_score_is_its_own() -> None:
+    report = json.loads((FOLDER / "score.json").read_bytes())
+    manifest = read_bundled().manifest
+    assert (report["policy"], report["sha256"]) == (manifest.version, manifest.digest)
+    assert report["comparable"]
+    assert report["mean"] == pytest.approx(fmean(e["score"] for e in report["episodes"]))
+
+
+def test_what_is_not_whole_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        load_bundled()
+    (tmp_path / "manifest.json").write_bytes((FOLDER / "manifest.json").read_bytes())
+    with pytest.raises(BrokenPolicyError, match="is missing"):
+        load_bundled()
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"torn")
+    with pytest.raises(BrokenPolicyError, match="4 bytes"):
+        load_bundled()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import pickle
+from collections.abc import Generator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+
+from app.rendering.film_order import FilmOrder
+from app.rendering.films import BusyError
+from app.rendering.remote_renderer import RemoteRenderer
+from app.rendering.renderer import RENDER_FAILURES, Renderer
+from tests.conftest import build_policy
+from training.policy.acting import Policy
+
+pytestmark = pytest.mark.anyio
+
+ORDER = FilmOrder("run", "version", "0" * 64)
+
+
+class Handle:
+    """Answers as a Serve handle does, with a result or an error."""
+
+    def __init__(self, result: bytes | Exception, *, raises: bool = False) -> None:
+        self._result = result
+        self._raises = raises
+        self.film = self.curve = SimpleNamespace(remote=self._remote)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
+        self.calls.append(arguments)
+        response: asyncio.Future[bytes | Exception] = asyncio.Future()
+        if self._raises and isinstance(self._result, Exception):
+            response.set_exception(self._result)
+        else:
+            response.set_result(self._result)
+        return response
+
+
+async def test_orders_are_passed_on() -> None:
+    handle = Handle(b"picture")
+    renderer: Renderer = RemoteRenderer(handle)
+    assert await renderer.film(ORDER) == b"picture"
+    assert await renderer.curve("run", "trial", "svg", 3, "bundled") == b"picture"
+    assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3, "bundled")]
+
+
+class Forgetful:
+    """A handle to a renderer that has only what comes with an order, and no storage."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.film = SimpleNamespace(remote=self._remote)
+
+    def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
+        self.calls.append(arguments)
+        response: asyncio.Future[bytes | Exception] = asyncio.Future()
+        response.set_result(b"film" if len(arguments) > 1 else TimeoutError("no answer"))
+        return response
+
+
+async def test_a_policy_goes_along_with_its_first_order() -> None:
+    handle, policy = Handle(b"film"), build_policy()
+    renderer = RemoteRenderer(handle)
+    order = dataclasses.replace(ORDER, version=policy.version)
+    for _ in range(2):
+        assert await renderer.film(order, policy) == b"film"
+    published = handle.calls[0][1]
+    assert handle.calls == [(order, published), (order,)]
+    assert published.manifest == policy.manifest
+    assert Policy.from_published(published).weights == policy.weights
+
+
+async def test_a_policy_goes_along_again_where_the_renderer_cannot_have_it() -> None:
+    handle, policy = Forgetful(), build_policy()
+    renderer = RemoteRenderer(handle)
+    for _ in range(2):
+        assert await renderer.film(ORDER, policy) == b"film"
+    assert [len(call) for call in handle.calls] == [2, 1, 2]
+    with pytest.raises(TimeoutError):
+        await renderer.film(ORDER)
+
+
+@pytest.mark.parametrize("failure", [error("why") for error in RENDER_FAILURES])
+async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> None:
+    with pytest.raises(type(failure), match="why"):
+        await RemoteRenderer(Handle(pickle.loads(pickle.dumps(failure)))).film(ORDER)
+
+
+@pytest.mark.parametrize("error", [BackPressureError(9, 8), RayActorError()])
+async def test_a_renderer_that_is_full_or_dead_is_busy(error: Exception) -> None:
+    with pytest.raises(BusyError):
+        await RemoteRenderer(Handle(error, raises=True)).curve("run", "trial", "png", None)
+
+
+class Unanswered:
+    """A Serve response that never comes; to stop awaiting it alone cancels nothing."""
+
+    cancelled = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return asyncio.sleep(60).__await__()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_a_film_that_is_given_up_here_is_given_up_there() -> None:
+    response = Unanswered()
+    handle = SimpleNamespace(film=SimpleNamespace(remote=lambda _: response))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await RemoteRenderer(handle).film(ORDER)
+    assert response.cancelled

@@ -1,0 +1,115 @@
+"""A run that was killed at its end, and the same command given again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.conftest import LOCAL
+from tests.training.running import TINY, run_train, training
+from training.evaluation.progress import read_progress
+from training.policy.manifest import Manifest
+from training.recipe import LogUniform, Recipe
+from training.runs.publishing import PublishingCallback
+from training.runs.run import Run
+from training.store.layout import PolicyRef
+from training.store.policies import PolicyStore
+from training.store.storage import Storage
+from training.train import Command, RunOptions, _train
+
+pytestmark = pytest.mark.long
+
+
+class KilledError(Exception):
+    """Where a run's process ends."""
+
+
+@pytest.fixture(scope="module")
+def killed_at_its_end(
+    ray_cluster: None, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Command]:
+    """A search of two trials, killed while storage refused both trials' last policies."""
+    root = tmp_path_factory.mktemp("killed") / "root"
+    search = {"lr": LogUniform(1e-4, 5e-4)}
+    recipe = dataclasses.replace(tiny_recipe, max_iters=2, num_samples=2, search=search)
+    command = Command(RunOptions(run_name="k", validation_tracks=0), recipe)
+    publish = PolicyStore.publish
+
+    def refuse_last(
+        store: PolicyStore, manifest: Manifest, weights: bytes, *, promote: bool
+    ) -> PolicyRef:
+        if manifest.iteration == 2:
+            raise OSError("away")
+        return publish(store, manifest, weights, promote=promote)
+
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PolicyStore, "publish", refuse_last)
+        patch.setattr(PublishingCallback, "finish", killed)
+        with pytest.raises(KilledError):
+            _train(command, Run(Storage.open(str(root)), "k"), LOCAL, trials=2, resume=False)
+    assert {m.iteration for m in PolicyStore.open(str(root)).listing().policies} == {1}
+    return root, command
+
+
+def call_unfinished(state: Path) -> None:
+    """Make a state of Tune's one that was noted before the trials had ended."""
+    document = json.loads(state.read_text())
+    for number, (trial, metadata) in enumerate(document["trial_data"]):
+        assert json.loads(trial)["status"] == "TERMINATED"
+        known = json.loads(metadata)
+        known["last_result"].pop("done")
+        document["trial_data"][number] = [
+            json.dumps(json.loads(trial) | {"status": "RUNNING"}),
+            json.dumps(known),
+        ]
+    state.write_text(json.dumps(document))
+
+
+# No episode ends in so few steps, and halving takes a percentile of what is not known.
+@pytest.mark.filterwarnings("ignore:All-NaN slice encountered")
+@pytest.mark.parametrize("noted", ["as ended", "as running"])
+def test_trials_that_had_ended_train_no_more_and_their_last_policies_are_published(
+    killed_at_its_end: tuple[Path, Command], tmp_path: Path, noted: str
+) -> None:
+    killed, command = killed_at_its_end
+    root = tmp_path / "root"
+    shutil.copytree(killed, root)
+    run = Run(Storage.open(str(root)), "k")
+    if noted == "as running":
+        call_unfinished(max((root / "runs" / "k").glob("experiment_state-*.json")))
+    assert _train(command, run, LOCAL, trials=2, resume=True) is None
+    rows = read_progress((root / "runs" / "k" / "progress.csv").read_bytes())
+    assert [row.iteration for row in rows] == [1, 2, 1, 2]
+    store = PolicyStore(run.storage)
+    assert sorted(m.iteration for m in store.listing().policies) == [1, 1, 2, 2]
+    latest = store.newest().manifest
+    best = json.loads((root / "runs" / "k" / "best_config.json").read_text())["trial"]
+    assert (latest.trial, latest.iteration) == (best, 2)
+
+
+def test_sigterm_while_the_result_is_chosen_leaves_it_to_the_same_command(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "log"
+    options = ["--run-name", "v", *TINY, "--validation-tracks", "1", "--max-iters", "1"]
+    with training(root, *options, log=log) as running:
+        running.wait_for("choosing")
+        running.process.send_signal(signal.SIGTERM)
+        running.process.wait()
+    assert running.process.returncode == 128 + signal.SIGTERM
+    assert "result: " not in running.output
+    assert not (root / "runs" / "v" / "best_config.json").exists()
+    resumed = run_train(root, *options, log=log)
+    assert resumed.process.returncode == 0
+    assert resumed.iterations() == []
+    result = json.loads((root / "runs" / "v" / "best_config.json").read_text())
+    latest = PolicyStore.open(str(root)).latest_ref()
+    assert latest is not None
+    assert result["policy"] == latest.version

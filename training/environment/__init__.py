@@ -1,0 +1,1 @@
+"""Simulator → what the network sees; its outputs → controls; seeds and vector environments."""

@@ -1,0 +1,1 @@
+"""Drive episodes, score them, film them, and draw the training curve."""

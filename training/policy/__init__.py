@@ -1,0 +1,1 @@
+"""The network, its action distributions and manifest, and acting on numpy arrays."""

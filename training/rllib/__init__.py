@@ -1,0 +1,1 @@
+"""PPO in RLlib's terms: configuration, module, learner, env runner and phases."""

@@ -1,0 +1,1 @@
+"""One training run: Tune, checkpoints and resume, progress tables, stop signals, publishing."""

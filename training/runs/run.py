@@ -1,0 +1,229 @@
+"""A run in storage: start it, resume it, or refuse to mix it up with another."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from training.recipe import Recipe
+from training.runs.lock import LOCK_FILE, RunLock
+from training.runs.tune_state import BrokenStateError, has_state, leave_newest_whole
+from training.store.layout import run_folder
+from training.store.storage import Storage, StorageError
+
+logger = logging.getLogger(__name__)
+
+ResumeMode = Literal["auto", "never", "must"]
+
+SETTINGS_FILE = "run.json"
+_RESTART_FILE = "restarted.json"
+"""Which job has begun the run again."""
+_POLICIES = "policies"
+# A policy's version is the run's name and some twenty characters more.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunError(Exception):
+    """A run that cannot be started or resumed as asked; the message says what would work."""
+
+
+def anyscale_job(environ: Mapping[str, str] | None = None) -> str | None:
+    """The id of the Anyscale job that this process is a part of, if it is one."""
+    environ = os.environ if environ is None else environ
+    return environ.get("ANYSCALE_HA_JOB_ID") or environ.get("ANYSCALE_JOB_ID")
+
+
+def on_anyscale(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this process runs on an Anyscale cluster: in a job or in a workspace."""
+    environ = os.environ if environ is None else environ
+    return "ANYSCALE_SESSION_ID" in environ or anyscale_job(environ) is not None
+
+
+def default_run_name(recipe_name: str, environ: Mapping[str, str] | None = None) -> str:
+    """A name for a run.
+
+    In an Anyscale job it is the job's id, which a retry of the job shares and another submission
+    does not, so that a retry resumes. Elsewhere it is the recipe's name and the time.
+    """
+    return anyscale_job(environ) or f"{recipe_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+class Run:
+    """One run's folder below a storage root."""
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        """Name a run; raises RunError where the name cannot name a folder and a policy."""
+        if not _NAME.fullmatch(name):
+            raise RunError(
+                f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100 of them, "
+                "and begin with a letter or digit"
+            )
+        self.storage = storage
+        self.name = name
+        self.folder = run_folder(name)
+        self._lock = RunLock(storage, self.folder)
+
+    @property
+    def path(self) -> str:
+        """The run's folder as its filesystem names it."""
+        return self.storage.at(self.folder)
+
+    @property
+    def address(self) -> str:
+        """The run's folder as a person would write it."""
+        return f"{self.storage.root}/{self.folder}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this run.
+
+        Raises:
+            RunLockedError: One does.
+            StorageError: The storage root cannot be read or written.
+        """
+        with self._lock.held():
+            yield
+
+    def raise_if_lost(self) -> None:
+        """Raise RunLockedError where another process has taken the run over."""
+        self._lock.raise_if_lost()
+
+    def prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
+        """Decide how to begin, and keep the settings for the next time.
+
+        Args:
+            settings: What decides what is trained, ready for JSON.
+            resume: ``auto`` resumes where there is something to resume, ``never`` and ``must``
+                insist on one or the other.
+            restart: Begin again; policies that were published stay. A retry of the Anyscale job
+                that has done so runs the same command, and goes on.
+
+        Returns:
+            Whether to resume.
+
+        Raises:
+            RunError: The run is there and must not be, or the reverse, or has other settings, or
+                what it would be resumed from is damaged.
+            StorageError: The storage root cannot be read or written.
+        """
+        try:
+            return self._prepare(settings, resume=resume, restart=restart)
+        except OSError as error:
+            raise StorageError(f"storage root {self.storage.root!r}: {error}") from error
+
+    def _prepare(self, settings: dict[str, Any], *, resume: ResumeMode, restart: bool) -> bool:
+        if restart and not self._restarted_by_this_job():
+            self._clear()
+            if (job := anyscale_job()) is not None:
+                self.write_json(_RESTART_FILE, {"job": job})
+        found = has_state(self.storage, self.folder)
+        if found and resume == "never":
+            raise RunError(
+                f"run {self.name!r} is in {self.address} already; choose another --run-name, "
+                "--resume auto to continue it, or --restart to begin again"
+            )
+        found = found and self._can_resume()
+        if not found and resume == "must":
+            raise RunError(f"there is no run to resume in {self.address}; it must have that name")
+        if found:
+            self._refuse_other(settings)
+        else:
+            self.write_json(SETTINGS_FILE, settings)
+        return found
+
+    def _restarted_by_this_job(self) -> bool:
+        job = anyscale_job()
+        if job is None:
+            return False
+        try:
+            return bool(
+                json.loads(self.storage.read(f"{self.folder}/{_RESTART_FILE}"))["job"] == job
+            )
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return False
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON document into the run's folder."""
+        document = json.dumps(content, indent=2, allow_nan=False)
+        self.storage.write(f"{self.folder}/{name}", document.encode())
+
+    def _can_resume(self) -> bool:
+        """Whether Tune's state can be read; it is cleared where nothing was trained yet."""
+        try:
+            leave_newest_whole(self.storage, self.folder)
+        except BrokenStateError as error:
+            if self._has_checkpoints():
+                raise RunError(
+                    f"Tune's state in {self.address} cannot be read, and without it the run "
+                    f"cannot be resumed: {error}. --restart begins it again, its published "
+                    "policies stay"
+                ) from error
+            logger.warning("run %s begins again, it has no checkpoint yet: %s", self.name, error)
+            self._clear()
+            return False
+        return True
+
+    def _has_checkpoints(self) -> bool:
+        return any(
+            "checkpoint_" in checkpoint
+            for trial in self.storage.folders(self.folder)
+            if trial != _POLICIES
+            for checkpoint in self.storage.folders(f"{self.folder}/{trial}")
+        )
+
+    def _refuse_other(self, settings: dict[str, Any]) -> None:
+        try:
+            before = json.loads(self.storage.read(f"{self.folder}/{SETTINGS_FILE}"))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise RunError(
+                f"{self.address}/{SETTINGS_FILE}, which tells the settings that the run was "
+                f"started with, is damaged: {error}. Put it back, or begin again with --restart"
+            ) from error
+        if not isinstance(before, dict):
+            raise RunError(
+                f"{self.address}/{SETTINGS_FILE} holds no settings. Put it back, or begin again "
+                "with --restart"
+            )
+        now = json.loads(json.dumps(settings))
+        before = json.loads(json.dumps(_filled(before, now, Recipe()), default=asdict))
+        changed = [
+            f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if changed:
+            raise RunError(
+                f"run {self.name!r} was started with other settings: {'; '.join(changed)}. "
+                "Resume it with the same ones, or choose another --run-name or --restart"
+            )
+
+    def _clear(self) -> None:
+        for name in self.storage.files(self.folder):
+            if name == LOCK_FILE:
+                continue
+            self.storage.delete_file(f"{self.folder}/{name}")
+        for name in self.storage.folders(self.folder):
+            if name != _POLICIES:
+                self.storage.delete_folder(f"{self.folder}/{name}")
+
+
+def _filled(before: dict[str, Any], now: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """What a run was started with, and the defaults of options that did not exist then."""
+    filled = dict(before)
+    for name in now.keys() & {option.name for option in fields(defaults)}:
+        default = getattr(defaults, name)
+        if name not in before:
+            filled[name] = default
+        elif is_dataclass(kind := type(default)) and isinstance(before[name], dict):
+            # By their class: a recipe gives some of them values of its own.
+            filled[name] = _filled(before[name], now[name], kind())
+    return filled

@@ -1,0 +1,1 @@
+"""Validation scores of published policies, and the result of a run."""
