@@ -42,15 +42,9 @@ _NO_RAY: Final = re.compile(
 machine: that is not the run's fault, and a job would be begun again."""
 
 
-def training(root: str, *, num_learners: int = 0) -> list[str]:
-    """The command that trains, and stores under that root.
-
-    Args:
-        root: The storage root.
-        num_learners: Processes that learn; 0 leaves that to the trial's own.
-    """
-    command = [sys.executable, "-m", "training.train", "--results-dir", root, *_OPTIONS]
-    return [*command, "--num-learners", str(num_learners)] if num_learners else command
+def training(root: str) -> list[str]:
+    """The command that trains, and stores under that root."""
+    return [sys.executable, "-m", "training.train", "--results-dir", root, *_OPTIONS]
 
 
 class Command:

@@ -19,12 +19,11 @@ from training.runs.trial_checkpoints import CHECKPOINT
 from training.runs.whole_checkpoint import BrokenCheckpointError, verify
 from training.store.storage import Storage
 
-Target = Literal["whole cluster", "driver", "trial", "learner", "env runner"]
+Target = Literal["whole cluster", "driver", "trial", "env runner"]
 Moment = Literal["any", "checkpoint", "publishing"]
 
 _PROCESS: Final = {
     "trial": "ray::DrivingPPO",
-    "learner": "ray::_WrappedExecutable",
     "env runner": "ray::DrivingEnvRunner",
 }
 _POLICIES: Final = "policies"
@@ -53,21 +52,15 @@ _KINDS: Final = (
 )
 
 
-_OF_LEARNERS: Final = (Kill("learner", "any"),) * 2
-"""Where the trial does not learn itself."""
-
-
-def plan(kills: int, choices: random.Random, *, learners: bool = False) -> list[Kill]:
+def plan(kills: int, choices: random.Random) -> list[Kill]:
     """So many kills: of every kind its share, in an order drawn by chance.
 
     Args:
         kills: How many.
         choices: Draws the order.
-        learners: Whether there are processes that do nothing but learn.
     """
-    kinds = (*_OF_LEARNERS, *_KINDS) if learners else _KINDS
-    step = max(1.0, len(kinds) / kills)
-    chosen = [kinds[int(number * step) % len(kinds)] for number in range(kills)]
+    step = max(1.0, len(_KINDS) / kills)
+    chosen = [_KINDS[int(number * step) % len(_KINDS)] for number in range(kills)]
     choices.shuffle(chosen)
     return chosen
 

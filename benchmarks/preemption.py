@@ -52,18 +52,11 @@ class Options:
     """Of what is killed and when."""
     longest_s: float = 8.0
     """A kill at any moment comes at most so long after the run has trained on."""
-    num_learners: int = 0
-    """Processes that learn, at least two, some of which are killed; 0 leaves learning to the
-    trial's own."""
 
     def __post_init__(self) -> None:
         """Refuse what says nothing."""
-        learners = self.num_learners == 0 or self.num_learners > 1
-        if self.kills < 2 or self.longest_s <= 0 or not learners:
-            raise ValueError(
-                "--kills must be at least 2, --longest-s above 0, and --num-learners 0 or at least "
-                "2"
-            )
+        if self.kills < 2 or self.longest_s <= 0:
+            raise ValueError("--kills must be at least 2, and --longest-s above 0")
 
 
 def resumption(before: int, after: Sequence[int]) -> tuple[int, int]:
@@ -116,12 +109,12 @@ def carry_out(options: Options, root: str, log: Path) -> Report:
     choices = random.Random(options.seed)  # noqa: S311
     report = Report()
     storage = Storage.open(root)
-    command = Command(training(root, num_learners=options.num_learners), log)
+    command = Command(training(root), log)
     try:
         with reader(root, report.looks):
             if not command.wait_for(INTERVAL + 1):
                 raise SystemExit(log.read_text()[-3000:])
-            for one in plan(options.kills, choices, learners=options.num_learners > 0):
+            for one in plan(options.kills, choices):
                 result, last, told = strike(
                     command, storage, one, choices.uniform(0.0, options.longest_s)
                 )

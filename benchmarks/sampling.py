@@ -36,8 +36,6 @@ _CLOCKS: dict[Clock, Callable[[], float]] = {
 PARTS = ("simulator", "pipeline", "network", "rest")
 _LOCAL = Resources(
     num_env_runners=0,
-    cpus_per_env_runner=1,
-    main_cpus=1,
     gpus_per_learner=0,
     max_concurrent_trials=1,
 )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 
@@ -14,10 +14,7 @@ from benchmarks.iteration import WARM_UP, Iteration, iterate
 from benchmarks.ray_nodes import ray_nodes, serialized_bytes, stored_bytes
 from training.recipe import RECIPES
 from training.rllib.config import build_config
-from training.rllib.resources import Resources, plan
-
-_CROWD_STRETCH: Final = 16
-"""Decisions of each env runner in a turn that is about their number alone."""
+from training.rllib.resources import plan
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,6 @@ class Shape:
     runners: int
     envs: int
     """Of each env runner."""
-    crowd: bool = False
-    """Measure what the number of env runners costs: hardly any sampling and learning, and Ray is
-    told of as many cores as they want."""
 
     def __str__(self) -> str:
         return f"{self.nodes} nodes, {self.runners} env runners × {self.envs} environments"
@@ -59,9 +53,6 @@ def measure(shape: Shape, recipe_name: str, batch: int, iterations: int, cpus: i
         iterations: Counted ones.
         cpus: Cores that Ray is told of.
     """
-    if shape.crowd:
-        batch = shape.runners * _CROWD_STRETCH
-        cpus = shape.runners
     recipe = RECIPES[recipe_name]
     recipe = dataclasses.replace(
         recipe,
@@ -69,17 +60,8 @@ def measure(shape: Shape, recipe_name: str, batch: int, iterations: int, cpus: i
         num_envs_per_env_runner=shape.envs,
         train_batch_size_per_learner=batch,
         minibatch_size=min(recipe.minibatch_size, batch),
-        num_epochs=1 if shape.crowd else recipe.num_epochs,
     )
     resources = plan(cpus=cpus, gpus=0, trials=1, num_env_runners=shape.runners)
-    if shape.crowd:
-        resources = Resources(
-            num_env_runners=shape.runners,
-            cpus_per_env_runner=0.9,
-            main_cpus=0.1,
-            gpus_per_learner=0,
-            max_concurrent_trials=1,
-        )
     with ray_nodes(shape.nodes, cpus):
         algorithm = build_config(recipe, resources, seed=0).build_algo()
         endless = iterate(algorithm)

@@ -99,7 +99,7 @@ class Recipe:
     adam_epsilon: float = 1e-8
     """Adam's epsilon: what its denominator has at the least."""
     train_batch_size_per_learner: int = 4096
-    """Decisions sampled for one iteration, per learner (searched)."""
+    """Decisions sampled for one iteration (searched)."""
     minibatch_size: int = 256
     """Decisions of one gradient step (searched)."""
     num_epochs: int = 10
@@ -115,9 +115,6 @@ class Recipe:
     """Processes that sample; fewer where the cluster's CPUs hold fewer."""
     num_envs_per_env_runner: int = 2
     """Environments that one of these processes drives side by side."""
-    num_learners: int = 1
-    """Processes that learn, each from a batch of its own and with a GPU of its own where there are
-    any; every optimizer step follows the mean of their gradients."""
     checkpoint_every: int = 10
     """Iterations between checkpoints, each of which is also published as a policy."""
     keep_checkpoints: int = 3
@@ -206,7 +203,6 @@ _AT_LEAST_ONE = (
     "num_epochs",
     "num_env_runners",
     "num_envs_per_env_runner",
-    "num_learners",
     "checkpoint_every",
     "keep_checkpoints",
 )

@@ -166,7 +166,6 @@ def _carry_out(command: Command, run: Run) -> signal.Signals | None:
         trials=trials,
         num_env_runners=recipe.num_env_runners,
         max_concurrent_trials=options.max_concurrent_trials,
-        num_learners=recipe.num_learners,
     )
     _say(resources.describe(trials=trials, cpus=cpus, gpus=gpus))
     if recipe.finetune_at >= recipe.max_iters:

@@ -32,12 +32,6 @@ def test_twenty_kills_are_of_every_sort() -> None:
     assert kills == plan(20, random.Random(1))
 
 
-def test_where_there_are_learners_some_are_killed() -> None:
-    kills = plan(20, random.Random(0), learners=True)
-    assert len(kills) == 20
-    assert Counter(one.target for one in kills)["learner"] == 2
-
-
 @pytest.mark.parametrize("count", [1, 3, 7, 20, 45])
 def test_any_number_of_kills(count: int) -> None:
     kills = plan(count, random.Random(0))

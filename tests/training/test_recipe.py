@@ -110,7 +110,6 @@ def test_a_recipe_describes_how_its_policies_run() -> None:
                 "num_epochs",
                 "num_env_runners",
                 "num_envs_per_env_runner",
-                "num_learners",
                 "checkpoint_every",
                 "keep_checkpoints",
             )

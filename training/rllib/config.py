@@ -27,6 +27,11 @@ from training.rllib.returns import ReportReturns
 
 ENV_NAME = "carracing_pixels"
 
+_MAIN_CPUS = 0.05
+_ENV_RUNNER_CPUS = 1 - _MAIN_CPUS
+"""A trial with n env runners reserves at most n CPUs: its main process works while they wait. It
+cannot reserve nothing, because Tune drops such a bundle and RLlib then counts bundles wrongly."""
+
 _SAMPLE_TIMEOUT_S = 3600.0
 """RLlib throws away a batch that takes longer, 60 s as it comes, and trains on nothing."""
 
@@ -119,20 +124,19 @@ def build_config(
         )
         .env_runners(
             num_env_runners=resources.num_env_runners,
-            num_cpus_per_env_runner=resources.cpus_per_env_runner,
+            num_cpus_per_env_runner=_ENV_RUNNER_CPUS,
             num_envs_per_env_runner=recipe.num_envs_per_env_runner,
             rollout_fragment_length="auto",
             sample_timeout_s=_SAMPLE_TIMEOUT_S,
         )
-        # PPO's sampling and learning alternate, so a single learner gains nothing from a process
-        # of its own.
+        # Sampling and learning alternate, so a learner gains nothing from a process of its own.
         .learners(
-            num_learners=resources.num_learners if resources.num_learners > 1 else 0,
-            num_cpus_per_learner=resources.main_cpus,
+            num_learners=0,
+            num_cpus_per_learner=_MAIN_CPUS,
             num_gpus_per_learner=resources.gpus_per_learner,
             learner_config_dict={ADAM_EPSILON: recipe.adam_epsilon, PRECISION: recipe.precision},
         )
-        .resources(num_cpus_for_main_process=resources.main_cpus)
+        .resources(num_cpus_for_main_process=_MAIN_CPUS)
         .fault_tolerance(restart_failed_env_runners=True)
         .rl_module(
             rl_module_spec=module_spec(
@@ -164,6 +168,5 @@ def build_config(
         gym_env_vectorize_mode="vector_entry_point",
         merge_env_runner_states=False,
         broadcast_env_runner_states=False,
-        # Shards of episodes, for several learners, keep the pictures that complete a stack.
         episode_lookback_horizon=recipe.pipeline.stack - 1,
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,6 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         timesteps: dict[str, Any],
         num_epochs: int,
         minibatch_size: int,
-        num_total_minibatches: int = 0,
         **_: Any,
     ) -> Any:
         """Learn from episodes as RLlib does, but from whole tensors.
@@ -98,8 +96,6 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
             timesteps: Handed on.
             num_epochs: Passes over the batch.
             minibatch_size: Decisions of one optimizer step.
-            num_total_minibatches: Optimizer steps in all, where several processes learn together
-                and must take as many; 0 for as many as the epochs have.
 
         Returns:
             RLlib's reduced metrics; losses are those of the last minibatch.
@@ -112,13 +108,7 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
             gamma=self.config.gamma,
             lambda_=self.config.lambda_,
         )
-        steps = minibatches(batch, size=minibatch_size, epochs=num_epochs)
-        if num_total_minibatches:
-            steps = islice(
-                minibatches(batch, size=minibatch_size, epochs=num_total_minibatches),
-                num_total_minibatches,
-            )
-        for minibatch in steps:
+        for minibatch in minibatches(batch, size=minibatch_size, epochs=num_epochs):
             by_module = {DEFAULT_MODULE_ID: minibatch}
             outputs = self.module.forward_train(by_module)
             losses = self.compute_losses(fwd_out=outputs, batch=by_module)

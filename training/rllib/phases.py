@@ -34,10 +34,9 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
     def on_algorithm_init(self, *, algorithm: Algorithm, **_: Any) -> None:
         """Let a learner on the CPU use the cores that env runners leave idle while it learns."""
         if algorithm.config.num_gpus_per_learner == 0:
-            # Ray gives a process as many threads as it reserves CPUs, here one or less.
+            # Ray gives a process as many threads as it reserves CPUs, here one.
             config = algorithm.config
-            runners = config.num_env_runners * config.num_cpus_per_env_runner
-            torch.set_num_threads(max(1, round(runners + config.num_cpus_for_main_process)))
+            torch.set_num_threads(max(1, config.num_env_runners))
         self._exploring = Coefficients(
             lr=algorithm.config.lr,
             entropy_coeff=algorithm.config.entropy_coeff,

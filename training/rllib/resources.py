@@ -12,14 +12,6 @@ from ray.autoscaler.sdk import request_resources
 
 logger = logging.getLogger(__name__)
 
-# (main process, env runner) in CPUs. Sampling and learning alternate, so where cores are scarce
-# the learner borrows the runners' and reserves next to nothing.
-_SHARES = (1.0, 1.0)
-_SMALL_CLUSTER_CPUS = 4
-_SMALL_CLUSTER_SHARES = (0.1, 0.9)
-# The margin with which sums of tenths are compared.
-_ROUNDING = 1e-6
-
 
 class NoResourcesError(Exception):
     """The cluster did not bring up what training was told to use."""
@@ -27,22 +19,18 @@ class NoResourcesError(Exception):
 
 @dataclass(frozen=True)
 class Resources:
-    """What each trial takes."""
+    """What each trial takes: a CPU for each env runner, and a share of a GPU.
+
+    Sampling and learning alternate, so the process that learns uses the env runners' CPUs.
+    """
 
     num_env_runners: int
-    cpus_per_env_runner: float
-    main_cpus: float
-    """CPUs of the process that learns (besides its GPU); of several, each has as many, and so has
-    the one that gathers what is sampled."""
     gpus_per_learner: float
     max_concurrent_trials: int
-    num_learners: int = 1
 
     def describe(self, *, trials: int, cpus: float, gpus: float) -> str:
         """What a run of that many trials takes of a cluster, in a line."""
         device = f"{self.gpus_per_learner:g} GPU" if self.gpus_per_learner else "the CPU"
-        if self.num_learners > 1:
-            device = f"{device} in each of {self.num_learners} processes"
         return (
             f"{trials} trial{'s' if trials > 1 else ''}, {self.max_concurrent_trials} side by "
             f"side; each samples with {self.num_env_runners} env runners and learns on {device} "
@@ -57,7 +45,6 @@ def plan(
     trials: int,
     num_env_runners: int,
     max_concurrent_trials: int | None = None,
-    num_learners: int = 1,
 ) -> Resources:
     """Share a cluster between trials.
 
@@ -71,44 +58,14 @@ def plan(
         trials: To be run in all.
         num_env_runners: Wanted per trial.
         max_concurrent_trials: At most this many side by side; None for as many as hold.
-        num_learners: Of each trial.
-
-    Raises:
-        NoResourcesError: Several learners have fewer GPUs, and none of them can share one; or
-            they leave no CPU for an env runner.
     """
-    small = cpus <= _SMALL_CLUSTER_CPUS
-    main_cpus, runner_cpus = _SMALL_CLUSTER_SHARES if small else _SHARES
     limit = min(trials, max_concurrent_trials or trials)
-    fixed_cpus = main_cpus
-    if num_learners > 1:
-        fixed_cpus += num_learners * main_cpus
-        if gpus:
-            limit = min(limit, int(gpus // num_learners))
-        if not limit:
-            raise NoResourcesError(
-                f"{num_learners} learners need a GPU each, and there are {gpus:g}: "
-                "pass a smaller --num-learners, or a larger --num-gpus"
-            )
-        least_cpus = fixed_cpus + runner_cpus
-        if least_cpus > cpus + _ROUNDING:
-            raise NoResourcesError(
-                f"{num_learners} learners, the process that gathers what they learn from and an "
-                f"env runner need {least_cpus:g} CPUs, and the cluster has {cpus:g}: "
-                "pass a smaller --num-learners, or start nodes with more CPUs"
-            )
-    wanted = min(limit, 2)
-    runners = int((cpus / wanted - fixed_cpus) / runner_cpus + _ROUNDING)
-    runners = max(1, min(num_env_runners, runners))
-    concurrent = int(cpus / (fixed_cpus + runners * runner_cpus) + _ROUNDING)
-    concurrent = max(1, min(limit, concurrent))
+    runners = max(1, min(num_env_runners, int(cpus / min(limit, 2))))
+    concurrent = max(1, min(limit, int(cpus / runners)))
     return Resources(
         num_env_runners=runners,
-        cpus_per_env_runner=runner_cpus,
-        main_cpus=main_cpus,
-        gpus_per_learner=_gpu_share(gpus, concurrent * num_learners),
+        gpus_per_learner=_gpu_share(gpus, concurrent),
         max_concurrent_trials=concurrent,
-        num_learners=num_learners,
     )
 
 

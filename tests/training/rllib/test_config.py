@@ -20,7 +20,6 @@ from training.policy.acting import Policy, weights_to_bytes
 from training.recipe import RECIPES, Recipe
 from training.rllib.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.rllib.config import build_config, make_training_env, search_space
-from training.rllib.learner import Coefficients, DrivingLearner
 from training.store.published import PublishedPolicy, describe_files
 
 
@@ -174,52 +173,3 @@ def test_the_description_travels_in_the_checkpoint(
     actor, description = load_actor(checkpoint)
     assert description == trained_recipe.description()
     assert describe_files(weights_to_bytes(actor))
-
-
-# Ray Train, which starts the learners, hands them the settings of Ray Data.
-@pytest.mark.filterwarnings("ignore:.* deprecated")
-def test_several_learners_stay_one_network(
-    ray_cluster: None, tiny_recipe: Recipe, tmp_path: Path
-) -> None:
-    """Two processes, whose gradients are averaged, and which a checkpoint restores."""
-    resources = dataclasses.replace(LOCAL, num_learners=2)
-    algorithm = build_config(tiny_recipe, resources, seed=1).build_algo()
-    begun = weights_of_learners(algorithm)
-    result = algorithm.train()
-    assert result["num_env_steps_sampled_lifetime"] >= 2 * 32, "a batch for each"
-    assert result["lr"] == tiny_recipe.lr
-    trained = weights_of_learners(algorithm)
-    algorithm.learner_group.foreach_learner(use_other_coefficients)
-    algorithm.save_to_path(str(tmp_path))
-    algorithm.train()
-    gone_on = weights_of_learners(algorithm)
-    algorithm.restore_from_path(str(tmp_path))
-    restored = weights_of_learners(algorithm)
-    in_force = [
-        each.get() for each in algorithm.learner_group.foreach_learner(DrivingLearner.coefficients)
-    ]
-    algorithm.stop()
-    for first, second in (begun, trained, gone_on, restored):
-        np.testing.assert_array_equal(first, second)
-    assert (begun[0] != trained[0]).any()
-    assert (trained[0] != gone_on[0]).any()
-    np.testing.assert_array_equal(restored[0], trained[0])
-    assert in_force == [OTHER_COEFFICIENTS] * 2
-    assert describe_files(weights_to_bytes(load_actor(tmp_path)[0]))
-
-
-OTHER_COEFFICIENTS = Coefficients(lr=1e-5, entropy_coeff=2e-3, clip_param=0.05)
-
-
-def use_other_coefficients(learner: DrivingLearner) -> None:
-    learner.use(OTHER_COEFFICIENTS)
-
-
-def weights_of_learners(algorithm: Any) -> list[NDArray[np.float32]]:
-    """All weights of each learner in a row."""
-    return [each.get() for each in algorithm.learner_group.foreach_learner(flat_weights)]
-
-
-def flat_weights(learner: Any) -> NDArray[np.float32]:
-    parameters = learner.module["default_policy"].unwrapped().parameters()
-    return np.concatenate([each.detach().numpy().ravel() for each in parameters])

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from pyarrow import fs
-from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.train._internal.session import _TrainingResult
 from ray.train._internal.storage import StorageContext
@@ -24,7 +22,7 @@ from tests.training.conftest import LOCAL
 from training.recipe import Recipe
 from training.rllib.config import build_config
 from training.rllib.divergence import DIVERGED
-from training.runs.trainable import _LEARNER, DrivingPPO, _require_arrived
+from training.runs.trainable import DrivingPPO, _require_arrived
 from training.runs.whole_checkpoint import BrokenCheckpointError, verify
 from training.runs.whole_files import whole_files
 from training.store.storage import Storage
@@ -207,51 +205,6 @@ def test_a_full_disk_of_the_trials_node_is_no_failure_and_leaves_no_folder(
     assert algorithm.why_not_stored() is None
 
 
-@pytest.fixture
-def of_two(tiny_recipe: Recipe, tmp_path: Path) -> Iterator[DrivingPPO]:
-    """Two processes learn; checkpoints are stored as a trial of Tune's stores them."""
-    resources = dataclasses.replace(LOCAL, num_learners=2)
-    algorithm = DrivingPPO(config=build_config(tiny_recipe, resources, seed=1))
-    algorithm._storage = StorageContext(
-        storage_path=str(tmp_path / "root"),
-        storage_filesystem=whole_files(fs.LocalFileSystem()),
-        experiment_dir_name="run-a",
-        trial_dir_name="t-0",
-    )
-    yield algorithm
-    algorithm.stop()
-
-
-# Ray Train, which starts the learners, hands them the settings of Ray Data.
-@pytest.mark.filterwarnings("ignore:.* deprecated")
-def test_a_state_that_one_of_two_learners_cannot_write_is_noticed(
-    of_two: DrivingPPO, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """RLlib takes no notice of an error that comes in a learner's own process."""
-    make = tempfile.mkdtemp
-
-    def full(*arguments: Any, **options: Any) -> str:
-        folder: str = make(*arguments, **options)
-        Path(folder, _LEARNER).mkdir(parents=True)
-        Path(folder, _LEARNER, "state.pkl").symlink_to("/dev/full")
-        return folder
-
-    with monkeypatch.context() as patched:
-        patched.setattr(tempfile, "mkdtemp", full)
-        assert of_two.save().checkpoint is None
-    assert "a learner has not written all of its state" in (of_two.why_not_stored() or "")
-    assert "No space left" in (of_two.why_not_stored() or "")
-    of_two.train()
-    stored = of_two.save().checkpoint
-    assert stored.path.endswith("checkpoint_000000")
-    assert verify(fs.LocalFileSystem(), stored.path).iteration == 1
-    # Without one of them there is no training on: what is raised has Tune begin it anew.
-    ray.kill(of_two.learner_group._workers[0])
-    monkeypatch.setattr(PPO, "save_checkpoint", lambda *_: None)
-    with pytest.raises(OSError, match="its process is lost"):
-        of_two.save()
-
-
 def test_no_temporary_folder_at_all_is_no_failure(
     algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +255,7 @@ def test_a_root_that_is_not_there_is_told_in_our_words(
 
 
 def test_an_iteration_trains_although_all_env_runners_were_lost(tiny_recipe: Recipe) -> None:
-    resources = dataclasses.replace(LOCAL, num_env_runners=1, cpus_per_env_runner=0.5, main_cpus=0)
+    resources = dataclasses.replace(LOCAL, num_env_runners=1)
     algorithm = DrivingPPO(config=build_config(tiny_recipe, resources, seed=1))
     try:
         for iteration in (1, 2):
