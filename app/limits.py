@@ -1,30 +1,30 @@
-"""How many requests the service holds at once. It imports nothing: app.local.front reads it too."""
+"""Limits of one replica that several modules share. This module imports nothing of the project."""
 
 from __future__ import annotations
 
 from typing import Final
 
-REPLICA_REQUESTS: Final = 256
-"""In a replica, as Serve is told with ``max_ongoing_requests``."""
-REPLICA_CPUS: Final = 0.5
-"""What Ray reserves for a replica, so that all start on a laptop."""
-RENDERER_CPUS: Final = 0.5
-"""What it reserves for the renderer."""
-PROBES: Final = 16
-"""How many of those nothing that waits may take, so that health is always answered."""
+MAX_ONGOING_REQUESTS: Final = 256
+"""Requests that Serve runs in one replica at once."""
+MAX_QUEUED_REQUESTS: Final = 256
+"""Requests that wait for a replica to run them; Serve answers more with a plain 503."""
+HEALTH_REQUESTS: Final = 16
+"""How many of the ongoing requests are kept for health probes."""
 LISTINGS: Final = 32
-"""Those that may wait for storage to be listed."""
+"""Requests that may wait for a listing of storage."""
 LARGEST_BODIES: Final = 16
-"""Bodies of the largest size that may be held; of smaller ones, as many more."""
+"""Bodies of the largest size that fit into the memory for bodies."""
+WEBSOCKET_S: Final = 3600
+"""Longest life of a WebSocket: Serve's ``request_timeout_s``."""
 
 HEALTH: Final = "/health/"
-"""Where the paths of probes begin."""
+"""Prefix of the probes' paths."""
 QUERY: Final = "/act"
-"""The path of queries."""
-RETRY_S: Final = 2
-"""When who is turned away may come back."""
+"""Path of queries."""
+RETRY_AFTER_S: Final = 2
+"""``Retry-After`` of a request that is refused because of overload."""
 
 
-def other_requests(queries: int) -> int:
-    """Requests besides probes and so many queries that a replica holds at once."""
-    return REPLICA_REQUESTS - PROBES - queries
+def max_other_requests(queries: int) -> int:
+    """Requests that a replica admits besides probes and this many queries."""
+    return MAX_ONGOING_REQUESTS - HEALTH_REQUESTS - queries

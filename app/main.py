@@ -1,46 +1,60 @@
-"""The Serve application ``app.main:app``: what ``serve run`` and service.yaml point at."""
+"""The Serve application ``app.main:app``: what ``serve run`` and service.yaml point at.
+
+All options of its deployments are here. A cluster uses them as they are; ``app.local`` replaces
+autoscaling with a fixed number of replicas.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 from ray import serve
 
-from app.limits import RENDERER_CPUS, REPLICA_CPUS, REPLICA_REQUESTS
+from app.limits import MAX_ONGOING_REQUESTS, MAX_QUEUED_REQUESTS, RETRY_AFTER_S
 from app.policy_server import PolicyServer
 from app.rendering.render_server import RenderServer
 
-# Defaults that let both start on a laptop; service.yaml overrides them.
+MIN_REPLICAS: Final = 2
+"""One may die or restart without an outage."""
+MAX_REPLICAS: Final = 8
+
 RenderDeployment = serve.deployment(
     RenderServer,
     name="RenderServer",
+    # A second replica would render the same film again: each has a cache of its own.
     num_replicas=1,
-    # Waiting for a film costs nothing; how many wait is bounded by the studio and the ingress.
-    max_ongoing_requests=256,
-    max_queued_requests=256,
-    ray_actor_options={"num_cpus": RENDERER_CPUS},
+    # All but one of them wait; the ingress limits their number.
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    max_queued_requests=MAX_QUEUED_REQUESTS,
+    ray_actor_options={"num_cpus": 1},
     health_check_period_s=2,
-    health_check_timeout_s=60,
-    graceful_shutdown_wait_loop_s=1,
-    graceful_shutdown_timeout_s=30,
+    health_check_timeout_s=60,  # rendering can hold the interpreter for a while
+    graceful_shutdown_wait_loop_s=2,
+    graceful_shutdown_timeout_s=120,
 )
 PolicyDeployment = serve.deployment(
     serve.ingress()(PolicyServer),
     name="PolicyServer",
-    num_replicas=1,
-    # More than settings let wait, so that probes always find room.
-    max_ongoing_requests=REPLICA_REQUESTS,
-    max_queued_requests=256,
-    backpressure_config={"status_code": 503, "retry_after_s": 1},
-    ray_actor_options={"num_cpus": REPLICA_CPUS},
-    health_check_period_s=2,
+    autoscaling_config={
+        "min_replicas": MIN_REPLICAS,
+        "max_replicas": MAX_REPLICAS,
+        "target_ongoing_requests": 16,
+    },
+    # app.middleware.admission admits fewer, so that a refusal or a probe never waits in Serve.
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    max_queued_requests=MAX_QUEUED_REQUESTS,
+    backpressure_config={"status_code": 503, "retry_after_s": RETRY_AFTER_S},
+    ray_actor_options={"num_cpus": 1},
+    health_check_period_s=2,  # a replica that has died is missed at the next one
     health_check_timeout_s=30,
-    graceful_shutdown_wait_loop_s=1,
-    graceful_shutdown_timeout_s=30,
+    graceful_shutdown_wait_loop_s=2,
+    graceful_shutdown_timeout_s=130,  # lets the films that were asked for arrive
 )
+
+app = PolicyDeployment.bind(RenderDeployment.bind())
 
 
 def make_app(replicas: int) -> serve.Application:
-    """The application with so many processes that answer."""
-    return PolicyDeployment.options(num_replicas=replicas).bind(RenderDeployment.bind())
-
-
-app = make_app(1)
+    """The application with a fixed number of ingress replicas."""
+    fixed = PolicyDeployment.options(num_replicas=replicas, autoscaling_config=None)
+    return fixed.bind(RenderDeployment.bind())

@@ -42,11 +42,6 @@ REQUEST_SECONDS: Final = Metric(
     _ANSWER,
     _SECONDS,
 )
-TURNED_AWAY: Final = Metric(
-    "carracing_requests_turned_away",
-    "counter",
-    "Requests that were refused before Serve had them; they are in no other metric.",
-)
 ACT_OBSERVATIONS: Final = Metric(
     "carracing_act_observations", "counter", "Observations that queries had decided."
 )
@@ -85,7 +80,6 @@ FILM_CACHE_BYTES: Final = Metric("carracing_film_cache_bytes", "gauge", "Size of
 METRICS: Final = (
     REQUESTS,
     REQUEST_SECONDS,
-    TURNED_AWAY,
     ACT_OBSERVATIONS,
     POLICY,
     POLICY_AGE,
@@ -139,10 +133,6 @@ class Meters:
         self._record(REQUESTS, 1, labels)
         if seconds is not None:
             self._record(REQUEST_SECONDS, seconds, labels)
-
-    def turned_away(self) -> None:
-        """A request was refused before Serve had it."""
-        self._record(TURNED_AWAY, 1)
 
     def acted(self, observations: int) -> None:
         """A query of so many observations was decided."""

@@ -65,10 +65,10 @@ class PolicyServer:
             self._meters,
         )
 
-    async def send_drives_away(self) -> None:
-        """End the open drives, for which Serve would wait before it lets this process end.
+    async def close_drives(self) -> None:
+        """Close the open drives: Serve waits for them before it stops this replica.
 
-        The API's lifespan ends them as well, but that is over only after such a wait.
+        The lifespan closes them as well, but it ends only after that wait.
         """
         await self._drives.close()
 

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import RETRY_S
+from app.limits import RETRY_AFTER_S
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def invalid(field: str, message: str) -> ProblemError:
 
 def busy(detail: str) -> ProblemError:
     """The 503 of a request that there is no room for."""
-    return ProblemError(503, "busy", detail, retry_after_s=RETRY_S)
+    return ProblemError(503, "busy", detail, retry_after_s=RETRY_AFTER_S)
 
 
 def no_policy(root: str) -> ProblemError:

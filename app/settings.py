@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.limits import LISTINGS, PROBES, REPLICA_REQUESTS
+from app.limits import HEALTH_REQUESTS, LISTINGS, MAX_ONGOING_REQUESTS
 from training.environment.pipeline import EPISODE_FRAMES
 from training.store.storage import choose_root
 
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         wanted = {
             name: getattr(self, name) for name in ("act_pending", "film_pending", "drives_max")
         }
-        room = REPLICA_REQUESTS - PROBES - LISTINGS
+        room = MAX_ONGOING_REQUESTS - HEALTH_REQUESTS - LISTINGS
         if sum(wanted.values()) > room:
             named = ", ".join(f"{PREFIX}{name.upper()}={value}" for name, value in wanted.items())
             raise ValueError(

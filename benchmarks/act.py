@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 import tyro
 
-from app.local.proxy import SWITCH
+from app.local.environment import SWITCH
 from app.policies.bundled import read_bundled
 from benchmarks.load import Order, Result, measure
 from benchmarks.network import forward_ms

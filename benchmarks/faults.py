@@ -30,7 +30,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 import tyro
 
-from app.local.proxy import SWITCH
+from app.local.environment import SWITCH
 from app.policies.bundled import read_bundled
 from benchmarks import cluster
 from benchmarks.aftermath import HEAD, End, Report, judge_end, sum_up

@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 import uvloop
 
-from app.limits import other_requests
+from app.limits import max_other_requests
 from app.policies.bundled import read_bundled
 from app.settings import MIB, Settings
 from benchmarks.load import Answer, client, post, quantile
@@ -45,7 +45,7 @@ def _places(kind: Kind, number: int) -> tuple[Kind, ...]:
 
 
 _QUERIES: Final = _default("act_pending")
-_OTHERS: Final = other_requests(_QUERIES)
+_OTHERS: Final = max_other_requests(_QUERIES)
 _RENDERED: Final = _default("film_pending")
 _FILMS: Final = 1 + _default("film_max_waiting")
 _PLACES: Final[tuple[Kind, ...]] = (

@@ -18,12 +18,13 @@ from app.api.routes.status import status_routes
 from app.api.service import Service
 from app.driving.drives import Drives
 from app.metrics import Meters
+from app.middleware.admission import AdmissionMiddleware
 from app.middleware.auth import RequireToken, describe_token
-from app.middleware.bodies import RefuseBodies, describe_bodies
 from app.middleware.count_requests import CountRequests
 from app.middleware.headers import AddHeaders
-from app.middleware.heads import RefuseLongHeads
 from app.middleware.origins import RefuseForeignPages, SharedOrigins
+from app.middleware.request_limits import RequestLimitsMiddleware, describe_limits
+from app.middleware.sockets import WebSocketBacklogMiddleware
 from app.policies.watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.rendering.renderer import Renderer
@@ -79,7 +80,7 @@ def build_api(
         version="1",
         description=_ABOUT,
         lifespan=lifespan,
-        describe=[describe_bodies, describe_token] if token else [describe_bodies],
+        describe=[describe_limits, describe_token] if token else [describe_limits],
         docs_url=None,
         redoc_url=None,
         # Relative to the document's own address, so that a path prefix is kept.
@@ -93,8 +94,14 @@ def build_api(
     api.include_router(page_routes())
     api.include_router(docs_routes(api.title))
     # From the innermost to the outermost: a refusal is counted and has its headers as well.
-    api.add_middleware(RefuseLongHeads)
-    api.add_middleware(RefuseBodies)
+    api.add_middleware(WebSocketBacklogMiddleware)
+    api.add_middleware(
+        AdmissionMiddleware,
+        max_queries=settings.act_pending,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+    )
+    api.add_middleware(RequestLimitsMiddleware)
     if token:
         api.add_middleware(RequireToken, token=token)
     api.add_middleware(RefuseForeignPages, origins=origins)

@@ -11,9 +11,7 @@ from typing import TypeVar
 
 from app.api.schemas import SERVED
 from app.driving.drives import Drives
-from app.limits import LARGEST_BODIES
 from app.metrics import Meters
-from app.middleware.query_limiter import QueryLimiter
 from app.policies.bundled import Source
 from app.policies.listing import Lister
 from app.policies.shelf import PolicyShelf, UnknownPolicyError
@@ -98,7 +96,6 @@ class Service:
         self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
         """Where all live drives are simulated: one thread leaves queries the most."""
-        self.queries = QueryLimiter(settings.act_pending, LARGEST_BODIES * settings.max_body_bytes)
         self._rendering = Gate(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
         self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")

@@ -16,7 +16,7 @@ _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 4.0
 _SPREAD: Final = 1.25
 _NOT_NOW: Final = (429, 503)
-_BROKEN: Final = (500, 502)
+_BROKEN: Final = (404, 500, 502)
 _PROBLEM: Final = "application/problem+json"
 
 
@@ -41,8 +41,8 @@ def least_pause_s(status: int, headers: Mapping[str, str]) -> float | None:
     if status in _NOT_NOW:
         given = headers.get("retry-after", "")
         return float(given) if given.isdecimal() else PAUSE_S
-    # The service's own errors are problems. These come from what stands before it, as of a process
-    # that has died with the request.
+    # The service's own errors are problems. These come from the proxy: a replica has died with the
+    # request, or a new HAProxy does not know the application yet.
     if status in _BROKEN and not headers.get("content-type", "").startswith(_PROBLEM):
         return 0.0
     return None

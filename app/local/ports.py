@@ -42,7 +42,9 @@ class ReservedPorts:
                 """For HAProxy's metrics."""
                 self.fallback = first + 2
                 """For Serve's own proxy, which HAProxy uses when no replica is up."""
-                self.replicas = range(first + 3, first + _SIZE)
+                self.stats = first + 3
+                """For HAProxy's page of statistics."""
+                self.replicas = range(first + 4, first + _SIZE)
                 """For the replicas' HTTP servers."""
                 return
             lock.close()

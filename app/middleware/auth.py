@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.limits import HEALTH
+from app.middleware.scopes import route_path
 from app.middleware.socket_pass import SocketPass
 from app.middleware.sockets import refuse_socket
 from app.problems import problem_response, problems
@@ -55,7 +56,7 @@ class RequireToken:
             await response(scope, receive, send)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if _path(scope).startswith(HEALTH):
+        if route_path(scope).startswith(HEALTH):
             return True
         headers = Headers(scope=scope)
         if hmac.compare_digest(_shown(headers.get("Authorization", "")), self._token):
@@ -76,15 +77,9 @@ class RequireToken:
         return send_more
 
 
-def _path(scope: Scope) -> str:
-    """A request's path in this application, which may be mounted in another."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
 def _opens_page(scope: Scope) -> bool:
     """Whether a browser asks for the page, with Basic's password."""
-    if scope["type"] != "http" or _path(scope) != "/":
+    if scope["type"] != "http" or route_path(scope) != "/":
         return False
     return Headers(scope=scope).get("Authorization", "").lower().startswith("basic ")
 

@@ -7,7 +7,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.limits import QUERY
 from app.metrics import Meters
+from app.middleware.scopes import route_path
 
 UNKNOWN: Final = "unknown"
 """The path of whatever there is no route for, so that callers cannot invent labels, and of what is
@@ -58,7 +60,8 @@ def _template(scope: Scope, root: str) -> str:
     if (route := scope.get("route")) is not None:
         return str(route.path)
     if "endpoint" not in scope:
-        return UNKNOWN
+        # Refused before it was routed. Overload of queries is to be told from that of others.
+        return QUERY if route_path(scope) == QUERY else UNKNOWN
     if (mounted := scope.get("root_path", "")) != root:
         return f"{mounted.removeprefix(root)}/…"
     # The framework's own pages, whose paths have no parameters.

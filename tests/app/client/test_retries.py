@@ -33,7 +33,7 @@ def test_no_pause_is_shorter_than_the_service_asks_for_nor_are_all_the_same() ->
         (502, {}, 0.0),
         (500, {"content-type": PROBLEM_JSON}, None),
         (504, {}, None),
-        (404, {"content-type": "text/plain"}, None),
+        (404, {"content-type": "text/plain"}, 0.0),
     ],
 )
 def test_which_answers_are_worth_another_attempt(

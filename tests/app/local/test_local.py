@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from ray.serve._private import constants
 
-from app.local.proxy import SWITCH
+from app.local.environment import SERVE_VARIABLES, SWITCH
 from app.local.serve import (
     OWN,
     LocalError,
@@ -18,8 +16,8 @@ from app.local.serve import (
     check_address,
     choose_proxy,
     choose_replicas,
+    environment_for,
     main,
-    pass_on,
 )
 from app.settings import load_settings
 
@@ -70,26 +68,23 @@ def environment(clean_environment: None) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_ray_of_its_own_inherits_the_settings() -> None:
+def test_a_ray_of_its_own_inherits_the_settings_and_serves_variables() -> None:
     os.environ["CARRACING_API_TOKEN"] = "correct-horse-battery"
-    assert pass_on(load_settings(), "/store", OWN) == {}
+    chosen = {"RAY_SERVE_HAPROXY_RETRIES": "3"}
+    os.environ.update(chosen)
+    assert environment_for(load_settings(), "/store", OWN) == {}
     assert os.environ["CARRACING_STORAGE"] == "/store"
-    assert int(os.environ["CARRACING_ACT_PENDING"]) == load_settings().act_pending
-    assert "app.local.front:middlewares" in os.environ.values()
-    read_by_serve = set(re.findall(r"RAY_SERVE_\w+", Path(constants.__file__).read_text()))
-    told = {name for name in os.environ if name.startswith("RAY_SERVE_")} - {SWITCH}
-    assert "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" in told
-    assert told <= read_by_serve
+    assert {name: os.environ[name] for name in SERVE_VARIABLES} == SERVE_VARIABLES | chosen
 
 
 @pytest.mark.usefixtures("environment")
 def test_a_ray_elsewhere_is_told_the_settings_and_no_token() -> None:
     os.environ["CARRACING_MAX_BATCH"] = "8"
-    told = pass_on(load_settings(), "/store", "ray.example:6379")
+    told = environment_for(load_settings(), "/store", "ray.example:6379")
     assert told == {"CARRACING_MAX_BATCH": "8", "CARRACING_STORAGE": "/store"}
     os.environ["CARRACING_API_TOKEN"] = "correct-horse-battery"
-    with pytest.raises(LocalError, match="write the token to its logs"):
-        pass_on(load_settings(), "/store", "ray.example:6379")
+    with pytest.raises(LocalError, match="write it to its logs"):
+        environment_for(load_settings(), "/store", "ray.example:6379")
 
 
 @pytest.mark.parametrize(
@@ -115,31 +110,61 @@ def test_unsafe_settings_are_refused_in_words(
     assert words in capsys.readouterr().err
 
 
-def test_where_haproxy_cannot_run_the_service_says_why(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+@pytest.mark.usefixtures("environment")
+def test_each_service_has_its_own_ports_and_folder(haproxy_binary: str) -> None:
+    os.environ[SWITCH] = "1"
+    chosen = []
+    with ExitStack() as closing:
+        for _ in range(2):
+            choose_proxy(LocalOptions(), closing)
+            chosen.append({name: os.environ[name] for name in os.environ if "RAY_SERVE" in name})
+            assert Path(chosen[-1]["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent.is_dir()
+    assert os.environ[SWITCH] == "1"
+    for name in (name for name in chosen[0] if name.endswith(("_PORT", "_PATH"))):
+        assert chosen[0][name] != chosen[1][name]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("options", "variables", "word"),
+    [
+        (LocalOptions(host="::1"), {}, "::1"),
+        (LocalOptions(), {"RAY_SERVE_HAPROXY_BINARY_PATH": "/nowhere/haproxy"}, "/nowhere/haproxy"),
+        (LocalOptions(), {SWITCH: "0"}, SWITCH),
+    ],
+)
+def test_where_haproxy_cannot_run_serves_own_proxy_is_used_and_named(
+    capsys: pytest.CaptureFixture[str],
+    options: LocalOptions,
+    variables: dict[str, str],
+    word: str,
 ) -> None:
-    monkeypatch.delenv(SWITCH, raising=False)
-    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/nowhere/haproxy")
-    with ExitStack() as ending:
-        assert choose_proxy(folder, ending, LocalOptions(), 64) == {}
-    assert "/nowhere/haproxy" in capsys.readouterr().out
+    os.environ.update({SWITCH: "1"} | variables)
+    with ExitStack() as closing:
+        choose_proxy(options, closing)
+    assert os.environ[SWITCH] == "0"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "Serve's own proxy" in line
+    assert word in line
 
 
-@pytest.mark.parametrize("value", ["0", "1"])
-def test_who_has_chosen_a_proxy_keeps_it(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, value: str
+@pytest.mark.usefixtures("environment")
+def test_haproxy_fits_into_the_limit_of_open_files(
+    monkeypatch: pytest.MonkeyPatch, haproxy_binary: str
 ) -> None:
-    monkeypatch.setenv(SWITCH, value)
-    with ExitStack() as ending:
-        assert choose_proxy(folder, ending, LocalOptions(), 64) == {}
+    os.environ[SWITCH] = "1"
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 3000))
+    with ExitStack() as closing:
+        choose_proxy(LocalOptions(), closing)
+    assert int(os.environ["RAY_SERVE_HAPROXY_MAXCONN"]) * 2.5 < 3000
 
 
-@pytest.mark.parametrize("replicas", [-1, 0, 4])
-def test_more_replicas_than_there_is_room_for_are_refused(replicas: int) -> None:
-    with pytest.raises(LocalError, match=f"--replicas is {replicas}; on 2 cores .* from 1 to 3"):
+@pytest.mark.parametrize("replicas", [-1, 0])
+def test_no_replicas_are_refused(replicas: int) -> None:
+    with pytest.raises(LocalError, match=f"--replicas is {replicas}"):
         choose_replicas(replicas, 2)
 
 
-def test_there_are_two_replicas_where_there_is_room() -> None:
-    assert [choose_replicas(None, cores) for cores in (1.0, 2.0, 16.0)] == [1, 2, 2]
-    assert [choose_replicas(asked, 2.0) for asked in (1, 3)] == [1, 3]
+def test_there_are_two_replicas_where_there_are_two_cores() -> None:
+    assert [choose_replicas(None, cores) for cores in (1, 2, 16)] == [1, 2, 2]
+    assert [choose_replicas(asked, 2) for asked in (1, 3)] == [1, 3]

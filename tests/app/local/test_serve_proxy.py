@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.app.conftest import NPY, is_problem, npy
-from tests.app.running import BODY, Running, run_service
+from tests.app.conftest import is_problem
+from tests.app.running import Running, run_service
 
 pytestmark = pytest.mark.long
 
@@ -36,22 +35,3 @@ def test_it_drives(service: Running) -> None:
     with service.drive("mode=live&seed=1") as drive:
         first = json.loads(drive.recv(timeout=300))
     assert first["type"]
-
-
-def test_a_query_that_offers_http2_is_answered(service: Running) -> None:
-    offer = {
-        "Connection": "Upgrade, HTTP2-Settings",
-        "Upgrade": "h2c",
-        "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA",
-    }
-    content = npy(BODY)
-    connection = http.client.HTTPConnection("::1", service.client.base_url.port, timeout=300)
-    for body in (content, iter([content[:5000], content[5000:]])):
-        # On one connection: nothing of the first body is taken for a second request.
-        connection.request(
-            "POST", "/act", body, NPY | offer, encode_chunked=not isinstance(body, bytes)
-        )
-        answer = connection.getresponse()
-        assert answer.status == 200
-        assert len(json.loads(answer.read())["actions"]) == 1
-    connection.close()
