@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.environment.pipeline import Pipeline, Pixels, Simulator, make_env
-from training.evaluate import load_policy
 from training.evaluation.rollout import drive
+from training.evaluation.sources import load_policy
 
 _FIRST_SEED: Final = 2000
 

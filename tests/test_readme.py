@@ -20,7 +20,7 @@ from app.policies.watcher import PolicyWatcher
 from app.settings import PREFIX, Settings
 from tests.app.conftest import INTERVAL_S, FakeRenderer
 from tests.app.live import listen
-from training.evaluation.options import EvaluateOptions
+from training.evaluation.options import FlatOptions
 from training.evaluation.rollout import drive
 from training.store.policies import PolicyStore
 from training.train import parse
@@ -55,7 +55,7 @@ def test_the_training_table_shows_the_real_defaults() -> None:
 
 
 def test_the_evaluation_table_shows_the_real_defaults() -> None:
-    real: dict[str, Any] = {option(f.name): f.default for f in fields(EvaluateOptions)}
+    real: dict[str, Any] = {option(f.name): f.default for f in fields(FlatOptions)}
     published = parse([]).recipe.action_filter
     real |= {option(name): value for name, value in published.to_dict().items()}
     shown = table(section("Evaluation: `python -m training.evaluate`"))

@@ -1,14 +1,14 @@
-"""Evaluate a policy: scores, a film, and the training curve. No Ray cluster is started.
+"""Evaluate a policy: its score, a film, the training curve. No Ray cluster is started.
 
-    python -m training.evaluate --checkpoint results --episodes 10 --output carracing.gif
-    python -m training.evaluate --score --checkpoint results
-    python -m training.evaluate --progress-csv results/runs/<run>/progress.csv
+    python -m training.evaluate score --checkpoint results
+    python -m training.evaluate film --checkpoint results --output carracing.gif
+    python -m training.evaluate curve results/runs/<run>/progress.csv
 
 Scores are unscaled returns of the unmodified CarRacing-v3. Actions are greedy, and smoothed by the
 filter that is printed: the policy's own unless options say otherwise.
-The film shows the very episodes that were scored. With ``--score`` there is none: a hundred tracks
-that training never sees are driven in parallel, always in the same way
-(``training.evaluation.scoreboard``).
+
+The options also work without a subcommand: ``--checkpoint results --episodes 10 --output
+carracing.gif`` is a film, ``--score`` a score, ``--progress-csv TABLE`` a curve.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, Final
 
 import tyro
 from tqdm import tqdm
@@ -29,54 +29,78 @@ from training.environment.actions import ActionFilter
 from training.evaluation.cpus import available_cpus
 from training.evaluation.curve import CurveFormat, draw_curve, pick_trial
 from training.evaluation.film import Film, FilmFormat
-from training.evaluation.options import EvaluateOptions
+from training.evaluation.options import (
+    Command,
+    CurveOptions,
+    FilmOptions,
+    FlatOptions,
+    ScoreOptions,
+)
 from training.evaluation.parallel import WorkerDiedError, drive_seeds
 from training.evaluation.progress import ProgressError, read_progress
 from training.evaluation.progress_bar import progress_bar
 from training.evaluation.provenance import provenance
 from training.evaluation.rollout import Episode, drive
 from training.evaluation.scoreboard import Scoreboard, describe
+from training.evaluation.sources import load_policy
 from training.policy.acting import Policy
-from training.rllib.checkpoint import NotACheckpointError, is_checkpoint, load_actor
-from training.store.policies import NoPolicyError, PolicyStore
-from training.store.published import BrokenPolicyError, read_policy
+from training.rllib.checkpoint import NotACheckpointError
+from training.store.policies import NoPolicyError
+from training.store.published import BrokenPolicyError
 from training.store.storage import Storage, StorageError, choose_root
 
-_PROGRAM = "python -m training.evaluate"
-_INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+_PROGRAM: Final = "python -m training.evaluate"
+_COMMANDS: Final[dict[str, type[Command]]] = {
+    "score": ScoreOptions,
+    "film": FilmOptions,
+    "curve": CurveOptions,
+}
+_INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as in a shell."""
 
 
-def load_policy(source: str) -> Policy:
-    """Load a policy from a published folder, an RLlib checkpoint, or a storage root.
+def score(options: ScoreOptions) -> None:
+    """Drive the tracks in parallel, print the score, and write the report.
 
     Raises:
-        NoPolicyError, BrokenPolicyError, NotACheckpointError, StorageError, OSError: It is not
-            there or not whole; the message says which.
+        WorkerDiedError, BrokenPolicyError: See ``training.evaluation.parallel``.
     """
-    folder = Path(source)
-    if is_checkpoint(folder):
-        actor, description = load_actor(folder)
-        return Policy(description, actor, version=folder.name)
-    storage = Storage.open(source)
-    try:
-        return Policy.from_published(read_policy(storage))
-    except FileNotFoundError:
-        return Policy.from_published(PolicyStore(storage).newest())
+    policy = load_policy(choose_root(options.checkpoint))
+    own_filter = policy.description.action_filter
+    action_filter = options.applied_to(own_filter)
+    print(_driving(policy, action_filter))
+    with progress_bar(len(options.seeds), "track") as advance:
+        episodes = drive_seeds(
+            policy,
+            options.seeds,
+            workers=options.workers or available_cpus(),
+            action_filter=action_filter,
+            on_episode=lambda _: advance(),
+        )
+    board = Scoreboard(episodes, None if action_filter == own_filter else action_filter)
+    print("\n".join(board.lines()))
+    _write(options.json, board.report(policy, options.settings()))
 
 
-def choose_filter(policy: Policy, options: EvaluateOptions) -> ActionFilter:
-    """The policy's own filter, with what the options override."""
-    own = policy.description.action_filter
-    return ActionFilter(
-        smooth_alpha=_or(options.smooth_alpha, own.smooth_alpha),
-        steer_deadzone=_or(options.steer_deadzone, own.steer_deadzone),
-        steer_clip=_or(options.steer_clip, own.steer_clip),
-    )
+def film(options: FilmOptions) -> None:
+    """Drive the episodes, print their scores, and write the film and the report."""
+    policy = load_policy(choose_root(options.checkpoint))
+    action_filter = options.applied_to(policy.description.action_filter)
+    episodes = drive_episodes(policy, action_filter, options)
+    told = {
+        "policy": policy.version,
+        "environment": "CarRacing-v3, unmodified",
+        "returns": "unscaled, greedy actions, smoothed by the filter",
+        "filter": asdict(action_filter),
+        "options": options.settings(),
+        **provenance(),
+        "episodes": [describe(episode) for episode in episodes],
+    }
+    _write(options.json, told)
 
 
 def drive_episodes(
-    policy: Policy, action_filter: ActionFilter, options: EvaluateOptions
+    policy: Policy, action_filter: ActionFilter, options: FilmOptions
 ) -> list[Episode]:
     """Drive every episode, print its score, and write the film."""
     film = None
@@ -111,26 +135,6 @@ def drive_episodes(
     return episodes
 
 
-def score(policy: Policy, options: EvaluateOptions) -> Scoreboard:
-    """Drive the tracks of a score in parallel, and print what they come to.
-
-    Raises:
-        WorkerDiedError, BrokenPolicyError: See ``training.evaluation.parallel``.
-    """
-    seeds = options.seeds
-    print(_driving(policy, policy.description.action_filter))
-    with progress_bar(len(seeds), "track") as advance:
-        episodes = drive_seeds(
-            policy,
-            seeds,
-            workers=options.workers or available_cpus(),
-            on_episode=lambda _: advance(),
-        )
-    board = Scoreboard(episodes)
-    print("\n".join(board.lines()))
-    return board
-
-
 def _driving(policy: Policy, action_filter: ActionFilter) -> str:
     return (
         f"driving with {policy.version}, filter: smooth_alpha {action_filter.smooth_alpha:g}, "
@@ -138,64 +142,44 @@ def _driving(policy: Policy, action_filter: ActionFilter) -> str:
     )
 
 
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
-
-
-def report(
-    policy: Policy,
-    action_filter: ActionFilter,
-    episodes: Sequence[Episode],
-    options: EvaluateOptions,
-) -> dict[str, Any]:
-    """Everything about an evaluation, ready for JSON."""
-    return {
-        "policy": policy.version,
-        "environment": "CarRacing-v3, unmodified",
-        "returns": "unscaled, greedy actions, smoothed by the filter",
-        "filter": asdict(action_filter),
-        "options": options.settings(),
-        **provenance(),
-        "episodes": [describe(episode) for episode in episodes],
-    }
-
-
-def plot(options: EvaluateOptions, table: str) -> None:
+def curve(options: CurveOptions) -> None:
     """Draw the curve of a progress table that is a path or an ``s3://`` / ``gs://`` address."""
+    table = options.progress_csv
     address = table if "://" in table else str(Path(table).absolute())
     folder, _, name = address.rpartition("/")
     rows = pick_trial(read_progress(Storage.open(folder or "/").read(name)))
-    encoding: CurveFormat = "svg" if options.plot_output.suffix == ".svg" else "png"
-    options.plot_output.write_bytes(draw_curve(rows, encoding, finetune_at=options.finetune_at))
+    encoding: CurveFormat = "svg" if options.output.suffix == ".svg" else "png"
+    options.output.write_bytes(draw_curve(rows, encoding, finetune_at=options.finetune_at))
     trial = f" of trial {rows[0].trial}" if rows[0].trial else ""
-    print(f"curve: {options.plot_output} ({len(rows)} iterations{trial})")
+    print(f"curve: {options.output} ({len(rows)} iterations{trial})")
 
 
-def evaluate(options: EvaluateOptions) -> None:
-    """Do what the options ask for."""
-    source = options.checkpoint
-    if source is None and (options.score or options.progress_csv is None):
-        source = choose_root()
-    if source is not None:
-        policy = load_policy(source)
-        if options.score:
-            written = score(policy, options).report(policy, options.settings())
-        else:
-            action_filter = choose_filter(policy, options)
-            episodes = drive_episodes(policy, action_filter, options)
-            written = report(policy, action_filter, episodes, options)
-        if options.report_file is not None:
-            options.report_file.write_text(json.dumps(written, indent=2))
-            print(f"scores: {options.report_file}")
-    if options.progress_csv is not None:
-        plot(options, options.progress_csv)
+def _write(path: Path | None, report: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(report, indent=2))
+        print(f"scores: {path}")
+
+
+def parse(arguments: Sequence[str]) -> list[Command]:
+    """The commands that the arguments ask for; raises ValueError, or SystemExit with a message."""
+    if arguments and arguments[0] in _COMMANDS:
+        name = arguments[0]
+        return [tyro.cli(_COMMANDS[name], args=arguments[1:], prog=f"{_PROGRAM} {name}")]
+    return tyro.cli(FlatOptions, args=arguments, prog=_PROGRAM).commands()
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        evaluate(tyro.cli(EvaluateOptions, args=arguments, prog=_PROGRAM))
+        for options in parse(arguments):
+            match options:
+                case ScoreOptions():
+                    score(options)
+                case FilmOptions():
+                    film(options)
+                case CurveOptions():
+                    curve(options)
     except (
         BrokenPolicyError,
         NoPolicyError,

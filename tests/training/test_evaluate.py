@@ -11,12 +11,13 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from pyarrow import fs
 
 from tests.conftest import PublishPolicy, build_policy
 from tests.training.evaluating import evaluate
 from training.environment.pipeline import Simulator
-from training.evaluate import choose_filter, drive_episodes
-from training.evaluation.options import EvaluateOptions
+from training.evaluate import drive_episodes
+from training.evaluation.options import FilmOptions
 from training.evaluation.rollout import Episode, drive
 from training.recipe import Recipe
 from training.store.policies import PolicyStore
@@ -68,9 +69,9 @@ def test_scores_are_taken_on_stock(film: bool, monkeypatch: pytest.MonkeyPatch) 
         return drive(*args, simulator=simulator, **options)
 
     monkeypatch.setattr("training.evaluate.drive", noted)
-    options = EvaluateOptions(episodes=2, max_steps=8, film=film, width=60)
+    options = FilmOptions(episodes=2, max_steps=8, film=film, width=60)
     policy = build_policy()
-    episodes = drive_episodes(policy, choose_filter(policy, options), options)
+    episodes = drive_episodes(policy, policy.description.action_filter, options)
     assert [episode.frames for episode in episodes] == [8, 8]
     assert simulators == ["stock"] * 2
     assert options.output.exists() == film
@@ -119,6 +120,17 @@ def test_an_rllib_checkpoint_is_taken_too(
     assert [episode["frames"] for episode in told["episodes"]] == [4]
 
 
+def test_an_rllib_checkpoint_in_a_bucket_is_taken_too(
+    checkpoint: Path, any_store: PolicyStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    any_store.storage.copy_folder(
+        str(checkpoint), "trial/checkpoint_000003", source_filesystem=fs.LocalFileSystem()
+    )
+    address = f"{any_store.storage.root}/trial/checkpoint_000003"
+    evaluate("film", "--checkpoint", address, "--no-film", "--max-steps", 4)
+    assert "driving with checkpoint_000003" in capsys.readouterr().out
+
+
 def test_an_rllib_checkpoint_that_was_cut_short_is_refused(checkpoint: Path) -> None:
     (state,) = checkpoint.rglob("module_state.pkl")
     state.write_bytes(state.read_bytes()[:1000])
@@ -158,18 +170,23 @@ def test_the_storage_root_is_the_default(
         (["--plot-output", "curve.jpg"], "curve.jpg"),
         (["--output", "missing/film.gif"], "no folder missing"),
         (["--seed", str(2**31 - 5), "--episodes", "6"], "has seed 2147483648"),
-        (["--workers", "2"], "--workers is 2; only --score"),
+        (["--workers", "2"], "--workers is 2; only a score"),
         (["--score", "--workers", "0"], "--workers is 0"),
         (["--score", "--episodes", "1"], "--episodes is 1; it must be at least 2"),
         (["--score", "--json", "missing/score.json"], "no folder missing"),
         (["--score", "--max-steps", "500"], "--max-steps is 500; --score drives whole episodes"),
-        (["--score", "--smooth-alpha", "1"], "--smooth-alpha is 1"),
-        (["--score", "--steer-deadzone", "0"], "--steer-deadzone is 0"),
-        (["--score", "--steer-clip", "1"], "--steer-clip is 1"),
         (["--score", "--output", "film.webp"], "--output is film.webp; --score"),
         (["--score", "--fps", "25"], "--fps is 25"),
         (["--score", "--speed", "2"], "--speed is 2"),
         (["--score", "--width", "200"], "--width is 200"),
+        (["--score", "--no-film"], "--film is False"),
+        (["score", "--episodes", "1"], "--episodes is 1; it must be at least 2"),
+        (["score", "--output", "film.gif"], "--output"),
+        (["film", "--output", "film.mp4"], "film.mp4"),
+        (["film", "--workers", "2"], "--workers"),
+        (["curve"], "Required"),
+        (["curve", "nowhere.csv"], "nowhere.csv"),
+        (["curve", "nowhere.csv", "--output", "curve.jpg"], "curve.jpg"),
     ],
 )
 def test_what_cannot_be_done_is_named_before_anything_is_driven(

@@ -1,42 +1,96 @@
-"""The options of an evaluation, and what of them makes no sense together."""
+"""Options of ``python -m training.evaluate``: a class for each subcommand, and the flat form."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import tyro
+
+from training.environment.actions import ActionFilter
 from training.environment.pipeline import EPISODE_FRAMES, SIMULATOR_FPS
 from training.environment.seeds import GIVEN_SEEDS, SCORE_SEEDS
 from training.evaluation.film import WIDTH
 
-_NOT_OF_A_SCORE: Final = (
-    "max_steps",
-    "smooth_alpha",
-    "steer_deadzone",
-    "steer_clip",
-    "output",
-    "fps",
-    "speed",
-    "width",
-)
+FILM_SUFFIXES: Final = (".gif", ".webp")
+CURVE_SUFFIXES: Final = (".png", ".svg")
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Drive episodes with a policy, and draw a training curve; each works without the other."""
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions:
+    """Replaces parts of the policy's own action filter."""
+
+    smooth_alpha: float | None = None
+    """Weight of a new action in the exponential average; 1 is no smoothing. Default: the policy's
+    own, 0.2 for the recipe published."""
+    steer_deadzone: float | None = None
+    """Steering smaller than this becomes 0. Default: the policy's own, 0.05 for published."""
+    steer_clip: float | None = None
+    """Largest steering. Default: the policy's own, 0.8 for published."""
+
+    def applied_to(self, own: ActionFilter) -> ActionFilter:
+        """The policy's own filter with the given values replaced."""
+        return ActionFilter(
+            smooth_alpha=own.smooth_alpha if self.smooth_alpha is None else self.smooth_alpha,
+            steer_deadzone=(
+                own.steer_deadzone if self.steer_deadzone is None else self.steer_deadzone
+            ),
+            steer_clip=own.steer_clip if self.steer_clip is None else self.steer_clip,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Every option by name, ready for JSON."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(FilterOptions):
+    """Take a policy's score: whole episodes on tracks that training never sees, in parallel."""
 
     checkpoint: str | None = None
     """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
-    taken. Without it: the storage root that training writes to, unless --progress-csv is given and
-    --score is not."""
-    score: bool = False
-    """Take the policy's score instead: 100 tracks that training never sees, whole episodes, the
-    policy's own filter, no film."""
+    taken; on a disk or in a bucket. Default: the storage root that training writes to."""
+    episodes: int = len(SCORE_SEEDS)
+    """Tracks, each with the next seed."""
+    seed: int = SCORE_SEEDS.start
+    """Seed of the first track. A score of other tracks than the default ones says so."""
+    workers: int | None = None
+    """Processes that drive; default: one for each CPU that this process may use."""
+    json: Path | None = Path("score.json")
+    """File for every episode's score."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError."""
+        if self.episodes < 2:
+            raise ValueError(f"--episodes is {self.episodes}; it must be at least 2")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}; it must be at least 1")
+        check_seeds(self.seeds)
+        check_folder(self.json)
+
+    @property
+    def seeds(self) -> range:
+        """The tracks' seeds."""
+        return range(self.seed, self.seed + self.episodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmOptions(FilterOptions):
+    """Drive a few episodes, print their scores, and film them."""
+
+    checkpoint: str | None = None
+    """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
+    taken; on a disk or in a bucket. Default: the storage root that training writes to."""
     output: Path = Path("carracing.gif")
-    """The film to write, as its suffix says: .gif or .webp."""
-    episodes: int | None = None
-    """Episodes to drive, each on the track of the next seed; else 1, for a score 100."""
+    """The film: .gif or .webp."""
+    episodes: int = 1
+    """Episodes to drive, each on the track of the next seed."""
+    seed: int = 0
+    """Seed of the first track."""
     max_steps: int = EPISODE_FRAMES
     """Simulator frames after which an episode is cut."""
     fps: float = 30.0
@@ -45,41 +99,15 @@ class EvaluateOptions:
     """Speed of the film; 1 is the simulator's own."""
     width: int = WIDTH
     """Width of the film in pixels."""
-    smooth_alpha: float | None = None
-    """Weight of a new action in the exponential average; 1 is no smoothing. Else the policy's own,
-    0.2 for the recipe published."""
-    steer_deadzone: float | None = None
-    """Steering smaller than this becomes 0. Else the policy's own, 0.05 for published."""
-    steer_clip: float | None = None
-    """Largest steering. Else the policy's own, 0.8 for the recipe published."""
-    seed: int | None = None
-    """Seed of the first track; else 0, for a score 1000000. A score of other tracks than its own
-    says so."""
-    workers: int | None = None
-    """Processes that drive for a score; else one for each CPU that this process may
-    use."""
     film: bool = True
-    """Whether to make the film; scores alone are taken faster."""
+    """Whether to make the film; without it, episodes are only scored."""
     json: Path | None = None
-    """Where to write every episode's score; else nowhere, for a score score.json."""
-    progress_csv: str | None = None
-    """The progress.csv of a run, of a trial or of another RLlib project, to draw the curve of."""
-    plot_output: Path = Path("training_curve.png")
-    """The curve to write, as its suffix says: .png or .svg."""
-    finetune_at: int | None = None
-    """Iteration of the switch that the curve marks; else as the table tells."""
+    """File for every episode's score; default: none."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done before anything is driven, with a ValueError that names it."""
-        if self.score:
-            self._refuse_what_no_score_has()
-        elif self.workers is not None:
-            raise ValueError(f"--workers is {self.workers}; only --score drives in several")
-        least = 2 if self.score else 1
-        if self.episodes is not None and self.episodes < least:
-            raise ValueError(f"--episodes is {self.episodes}; it must be at least {least}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}; it must be at least 1")
+        """Check the values; raises ValueError."""
+        if self.episodes < 1:
+            raise ValueError(f"--episodes is {self.episodes}; it must be at least 1")
         if not 1 <= self.max_steps <= EPISODE_FRAMES:
             raise ValueError(f"--max-steps is {self.max_steps}; it must be 1 to {EPISODE_FRAMES}")
         if not 0 < self.fps <= SIMULATOR_FPS:
@@ -87,47 +115,134 @@ class EvaluateOptions:
                 f"--fps is {self.fps}; it must be above 0 and at most {SIMULATOR_FPS}, "
                 "the simulator's own"
             )
-        if self.seeds[0] < 0:
-            raise ValueError(f"--seed is {self.seed}; it must not be negative")
-        if self.seeds[-1] not in GIVEN_SEEDS:
-            raise ValueError(
-                f"the last of {len(self.seeds)} tracks has seed {self.seeds[-1]}; "
-                f"seeds are at most {GIVEN_SEEDS[-1]}, above are training's"
-            )
-        if self.output.suffix not in (".gif", ".webp"):
-            raise ValueError(f"--output is {self.output}; it must end in .gif or .webp")
-        if self.plot_output.suffix not in (".png", ".svg"):
-            raise ValueError(f"--plot-output is {self.plot_output}; it must end in .png or .svg")
-        for path in (self.output, self.plot_output, self.report_file):
-            if path is not None and not path.parent.is_dir():
-                raise ValueError(f"{path} cannot be written: there is no folder {path.parent}")
-
-    def _refuse_what_no_score_has(self) -> None:
-        """Refuse options that would flatter, or do nothing, with a ValueError that names one."""
-        defaults = {field.name: field.default for field in fields(self)}
-        for name in _NOT_OF_A_SCORE:
-            value = getattr(self, name)
-            if value != defaults[name]:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is {value}; --score drives whole episodes with "
-                    "the policy's own filter and makes no film, so leave it out"
-                )
+        check_seeds(self.seeds)
+        check_suffix(self.output, FILM_SUFFIXES)
+        check_folder(self.output, self.json)
 
     @property
     def seeds(self) -> range:
-        """The tracks to drive."""
-        own = SCORE_SEEDS if self.score else range(1)
-        first = own.start if self.seed is None else self.seed
-        return range(first, first + (len(own) if self.episodes is None else self.episodes))
+        """The tracks' seeds."""
+        return range(self.seed, self.seed + self.episodes)
 
-    @property
-    def report_file(self) -> Path | None:
-        """Where every episode's score goes, if anywhere."""
-        return Path("score.json") if self.score and self.json is None else self.json
 
-    def settings(self) -> dict[str, Any]:
-        """Every option by name, ready for JSON."""
-        return {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in asdict(self).items()
-        }
+@dataclass(frozen=True, kw_only=True)
+class CurveOptions:
+    """Draw the training curve of a progress table."""
+
+    progress_csv: Annotated[str, tyro.conf.Positional]
+    """The progress.csv of a run, of a trial or of another RLlib project; a path or an address."""
+    output: Path = Path("training_curve.png")
+    """The curve: .png or .svg."""
+    finetune_at: int | None = None
+    """Iteration of the switch that the curve marks; default: the one in the table."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError."""
+        check_suffix(self.output, CURVE_SUFFIXES)
+        check_folder(self.output)
+
+
+Command = ScoreOptions | FilmOptions | CurveOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatOptions(FilterOptions):
+    """The same without a subcommand, as the template has it: a film, a score, a curve, or two.
+
+    ``python -m training.evaluate {score,film,curve} --help`` shows the subcommands.
+    """
+
+    checkpoint: str | None = None
+    """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
+    taken. Default: the storage root that training writes to, unless --progress-csv is given and
+    --score is not."""
+    score: bool = False
+    """Take the policy's score, as the subcommand score does, instead of a film."""
+    output: Path = FilmOptions.output
+    """The film: .gif or .webp."""
+    episodes: int | None = None
+    """Episodes to drive, each on the track of the next seed; default: 1, for a score 100."""
+    max_steps: int = FilmOptions.max_steps
+    """Simulator frames after which an episode is cut."""
+    fps: float = FilmOptions.fps
+    """Pictures per second of simulated time, at most 50."""
+    speed: float = FilmOptions.speed
+    """Speed of the film; 1 is the simulator's own."""
+    width: int = FilmOptions.width
+    """Width of the film in pixels."""
+    seed: int | None = None
+    """Seed of the first track; default: 0, for a score 1000000."""
+    workers: int | None = None
+    """Processes that drive for a score; default: one for each usable CPU."""
+    film: bool = True
+    """Whether to make the film; without it, episodes are only scored."""
+    json: Path | None = None
+    """File for every episode's score; default: none, for a score score.json."""
+    progress_csv: str | None = None
+    """A progress table, to draw its curve."""
+    plot_output: Path = CurveOptions.output
+    """The curve: .png or .svg."""
+    finetune_at: int | None = None
+    """Iteration of the switch that the curve marks; default: the one in the table."""
+
+    def commands(self) -> list[Command]:
+        """The subcommands that do the same; raises ValueError."""
+        commands: list[Command] = []
+        if self.score:
+            self._check_score()
+            given = self._given(ScoreOptions)
+            commands.append(ScoreOptions(**given))
+        elif self.workers is not None:
+            raise ValueError(f"--workers is {self.workers}; only a score is driven in several")
+        elif self.progress_csv is None or self.checkpoint is not None:
+            commands.append(FilmOptions(**self._given(FilmOptions)))
+        if self.progress_csv is not None:
+            commands.append(
+                CurveOptions(
+                    progress_csv=self.progress_csv,
+                    output=self.plot_output,
+                    finetune_at=self.finetune_at,
+                )
+            )
+        check_suffix(self.plot_output, CURVE_SUFFIXES)
+        return commands
+
+    def _given(self, command: type[ScoreOptions | FilmOptions]) -> dict[str, Any]:
+        """The subcommand's options that are not None here."""
+        values = {field.name: getattr(self, field.name) for field in fields(command)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _check_score(self) -> None:
+        """Refuse options of a film; raises ValueError."""
+        scored = {field.name for field in fields(ScoreOptions)}
+        for field in fields(FilmOptions):
+            value = getattr(self, field.name)
+            if field.name not in scored and value != field.default:
+                raise ValueError(
+                    f"--{field.name.replace('_', '-')} is {value}; --score drives whole episodes "
+                    "and makes no film, so leave it out"
+                )
+
+
+def check_seeds(seeds: range) -> None:
+    """Check that tracks have seeds outside of training's; raises ValueError."""
+    if seeds[0] < 0:
+        raise ValueError(f"--seed is {seeds[0]}; it must not be negative")
+    if seeds[-1] not in GIVEN_SEEDS:
+        raise ValueError(
+            f"the last of {len(seeds)} tracks has seed {seeds[-1]}; "
+            f"seeds are at most {GIVEN_SEEDS[-1]}, larger ones are training's"
+        )
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Check the format of a file to write; raises ValueError."""
+    if path.suffix not in suffixes:
+        raise ValueError(f"{path} cannot be written: its name must end in {' or '.join(suffixes)}")
+
+
+def check_folder(*paths: Path | None) -> None:
+    """Check that files can be written later; raises ValueError."""
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{path} cannot be written: there is no folder {path.parent}")

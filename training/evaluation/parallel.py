@@ -20,6 +20,7 @@ from typing import Final
 
 import torch
 
+from training.environment.actions import ActionFilter
 from training.environment.pipeline import EPISODE_FRAMES
 from training.evaluation.rollout import Episode, drive
 from training.policy.acting import Policy
@@ -39,9 +40,10 @@ def drive_seeds(
     *,
     workers: int,
     max_frames: int = EPISODE_FRAMES,
+    action_filter: ActionFilter | None = None,
     on_episode: Callable[[Episode], object] | None = None,
 ) -> list[Episode]:
-    """Drive tracks greedily on the stock simulator, with the policy's own filter.
+    """Drive tracks greedily on the stock simulator.
 
     However it ends, no process is left behind; they end even if this one is killed.
 
@@ -50,6 +52,7 @@ def drive_seeds(
         seeds: The tracks; at least one.
         workers: Most processes to drive in.
         max_frames: Stop each episode after this many simulator frames.
+        action_filter: Smoothing of the controls; None takes the policy's own.
         on_episode: Gets every episode once it is driven, in no order.
 
     Returns:
@@ -74,7 +77,7 @@ def drive_seeds(
     with end, lifeline, pool:
         try:
             with _interrupts_held():
-                drives = [pool.submit(_drive, seed, max_frames) for seed in seeds]
+                drives = [pool.submit(_drive, seed, max_frames, action_filter) for seed in seeds]
             for driven in as_completed(drives):
                 episode = driven.result()
                 if on_episode is not None:
@@ -115,5 +118,11 @@ def _end_with_parent(end: Connection) -> None:
     os._exit(1)
 
 
-def _drive(seed: int, max_frames: int) -> Episode:
-    return drive(_POLICY.get(), seed, simulator="stock", max_frames=max_frames)
+def _drive(seed: int, max_frames: int, action_filter: ActionFilter | None) -> Episode:
+    return drive(
+        _POLICY.get(),
+        seed,
+        simulator="stock",
+        max_frames=max_frames,
+        action_filter=action_filter,
+    )

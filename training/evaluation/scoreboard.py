@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from training.environment.actions import ActionFilter
 from training.environment.pipeline import EPISODE_FRAMES
 from training.environment.seeds import SCORE_SEEDS
 from training.evaluation.provenance import provenance
@@ -27,6 +28,8 @@ class Scoreboard:
     """The episodes of a score, two at least, and what they come to."""
 
     episodes: Sequence[Episode]
+    other_filter: ActionFilter | None = None
+    """The action filter that they were driven with, if it is not the policy's own."""
 
     @property
     def scores(self) -> list[float]:
@@ -76,8 +79,9 @@ class Scoreboard:
 
     @property
     def comparable(self) -> bool:
-        """Whether the tracks are the scoreboard's own, all of them."""
-        return [episode.seed for episode in self.episodes] == list(SCORE_SEEDS)
+        """Whether these are all of the scoreboard's tracks, driven with the policy's own filter."""
+        seeds = [episode.seed for episode in self.episodes]
+        return self.other_filter is None and seeds == list(SCORE_SEEDS)
 
     def lines(self) -> list[str]:
         """For people."""
@@ -93,8 +97,8 @@ class Scoreboard:
         ]
         if not self.comparable:
             lines.append(
-                "not comparable: these are not the scoreboard's own tracks, "
-                f"seeds {SCORE_SEEDS[0]} to {SCORE_SEEDS[-1]}"
+                "not comparable: scores are taken with the policy's own filter, on seeds "
+                f"{SCORE_SEEDS[0]} to {SCORE_SEEDS[-1]}"
             )
         return lines
 
@@ -112,7 +116,7 @@ class Scoreboard:
             "simulator": "stock",
             "max_frames": EPISODE_FRAMES,
             "actions": "greedy",
-            "filter": policy.description.action_filter.to_dict(),
+            "filter": (self.other_filter or policy.description.action_filter).to_dict(),
             "comparable": self.comparable,
             "mean": self.mean,
             "std": self.std,

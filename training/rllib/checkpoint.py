@@ -8,7 +8,8 @@ from pickle import UnpicklingError
 from training.policy.manifest import PolicyDescription
 from training.policy.network import Actor
 
-_MODULE = Path("learner_group/learner/rl_module/default_policy")
+MODULE_FOLDER = "learner_group/learner/rl_module/default_policy"
+"""Of the module, relative to the checkpoint of an algorithm."""
 
 
 class NotACheckpointError(Exception):
@@ -17,7 +18,7 @@ class NotACheckpointError(Exception):
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder looks like an RLlib checkpoint of an algorithm."""
-    return (folder / _MODULE).is_dir()
+    return (folder / MODULE_FOLDER).is_dir()
 
 
 def load_actor(folder: Path) -> tuple[Actor, PolicyDescription]:
@@ -33,9 +34,9 @@ def load_actor(folder: Path) -> tuple[Actor, PolicyDescription]:
     from training.rllib.module import DrivingModule
 
     if not is_checkpoint(folder):
-        raise NotACheckpointError(f"{folder} is not an RLlib checkpoint: it has no {_MODULE}")
+        raise NotACheckpointError(f"{folder} is not an RLlib checkpoint: it has no {MODULE_FOLDER}")
     try:
-        module = RLModule.from_checkpoint((folder / _MODULE).resolve())
+        module = RLModule.from_checkpoint((folder / MODULE_FOLDER).resolve())
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
         raise NotACheckpointError(f"{folder} is not a whole checkpoint: {error}") from error
     if not isinstance(module, DrivingModule):

@@ -25,6 +25,14 @@ def test_a_curve_alone_even_when_training_has_just_begun(means: list[float]) -> 
     assert not Path("carracing.gif").exists()
 
 
+def test_a_curve_by_the_subcommand() -> None:
+    rows = [row(number, 10.0 * number) for number in range(1, 5)]
+    Path("progress.csv").write_bytes(write_progress(rows))
+    evaluate("curve", "progress.csv", "--output", "c.svg", "--finetune-at", 3)
+    evaluate("--progress-csv", "progress.csv", "--plot-output", "flat.svg", "--finetune-at", 3)
+    assert Path("c.svg").read_text() == Path("flat.svg").read_text()
+
+
 def test_an_svg_curve_with_a_switch_of_one_s_own() -> None:
     rows = [row(number, 10.0 * number) for number in range(1, 5)]
     Path("progress.csv").write_bytes(write_progress(rows))

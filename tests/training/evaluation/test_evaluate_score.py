@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.training.evaluating import evaluate, row
+from training.environment.actions import ActionFilter
 from training.environment.seeds import SCORE_SEEDS
 from training.evaluation.cpus import available_cpus
 from training.evaluation.parallel import WorkerDiedError, drive_seeds
@@ -32,6 +33,7 @@ class Drives:
 
     seeds: Sequence[int] = ()
     workers: int = 0
+    action_filter: ActionFilter | None = None
     ends: BaseException | None = None
 
     def __call__(
@@ -40,11 +42,12 @@ class Drives:
         seeds: Sequence[int],
         *,
         workers: int,
+        action_filter: ActionFilter,
         on_episode: Callable[[Episode], object],
     ) -> list[Episode]:
         if self.ends is not None:
             raise self.ends
-        self.seeds, self.workers = seeds, workers
+        self.seeds, self.workers, self.action_filter = seeds, workers, action_filter
         episodes = [
             Episode(
                 seed=seed,
@@ -84,7 +87,7 @@ def test_a_score_is_of_the_hundred_tracks(
     told: dict[str, Any] = json.loads(Path("score.json").read_text())
     assert told["comparable"] is True
     assert told["mean"] == 892
-    assert told["settings"]["score"] is True
+    assert told["settings"]["episodes"] == 100
     assert [episode["seed"] for episode in told["episodes"]] == list(SCORE_SEEDS)
 
 
@@ -137,6 +140,28 @@ def test_a_score_of_other_tracks_says_so(
     assert "not comparable" in capsys.readouterr().out
     assert json.loads(Path("mine.json").read_text())["comparable"] is False
     assert not Path("score.json").exists()
+
+
+def test_a_score_with_another_filter_says_so(
+    root: Path, drives: Drives, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate("score", "--checkpoint", root, "--smooth-alpha", 0.5)
+    assert drives.action_filter == ActionFilter(smooth_alpha=0.5)
+    assert "not comparable" in capsys.readouterr().out
+    told = json.loads(Path("score.json").read_text())
+    assert told["comparable"] is False
+    assert told["filter"]["smooth_alpha"] == 0.5
+    evaluate("score", "--checkpoint", root, "--smooth-alpha", 1)
+    assert json.loads(Path("score.json").read_text())["comparable"] is True
+
+
+@pytest.mark.parametrize("form", ["--score", "score"])
+def test_the_subcommand_and_the_flat_option_take_the_same_score(
+    root: Path, drives: Drives, form: str
+) -> None:
+    evaluate(form, "--checkpoint", root, "--seed", 5, "--episodes", 4, "--json", "scores.json")
+    assert list(drives.seeds) == [5, 6, 7, 8]
+    assert len(json.loads(Path("scores.json").read_text())["episodes"]) == 4
 
 
 def test_a_curve_beside_it_does_not_take_the_score_s_place(
