@@ -184,7 +184,7 @@ def test_the_storage_root_is_the_default(
         (["score", "--output", "film.gif"], "--output"),
         (["film", "--output", "film.mp4"], "film.mp4"),
         (["film", "--workers", "2"], "--workers"),
-        (["curve"], "Required"),
+        (["curve"], "PROGRESS-CSV"),
         (["curve", "nowhere.csv"], "nowhere.csv"),
         (["curve", "nowhere.csv", "--output", "curve.jpg"], "curve.jpg"),
     ],

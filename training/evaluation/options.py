@@ -129,7 +129,7 @@ class FilmOptions(FilterOptions):
 class CurveOptions:
     """Draw the training curve of a progress table."""
 
-    progress_csv: Annotated[str, tyro.conf.Positional]
+    progress_csv: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROGRESS-CSV")]
     """The progress.csv of a run, of a trial or of another RLlib project; a path or an address."""
     output: Path = Path("training_curve.png")
     """The curve: .png or .svg."""
