@@ -6,8 +6,10 @@ from typing import Final
 
 MAX_ONGOING_REQUESTS: Final = 256
 """Requests that Serve runs in one replica at once."""
-MAX_QUEUED_REQUESTS: Final = 256
-"""Requests that wait for a replica to run them; Serve answers more with a plain 503."""
+MAX_QUEUED_REQUESTS: Final = 2048
+"""Requests that wait until a replica runs them, for a moment each: the admission control refuses
+what is too much. Serve answers more with a plain 503, health probes too, so this is half of the
+connections that HAProxy accepts."""
 HEALTH_REQUESTS: Final = 16
 """How many of the ongoing requests are kept for health probes."""
 LISTINGS: Final = 32

@@ -1,4 +1,4 @@
-"""Where the project's own log lines go."""
+"""Routing of the project's log lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SERVE = "ray.serve"
 
 
 def route_logs(level: str) -> None:
-    """Let this process's project loggers write where and how Ray Serve's own logger does."""
+    """Send the log lines of this project's loggers to the handlers of Ray Serve's logger."""
     for name in _OURS:
         logger = logging.getLogger(name)
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""What can be set about the service, from ``CARRACING_…`` environment variables."""
+"""The service's settings, from ``CARRACING_…`` environment variables."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     for origin in origins:
         if origin != ANY_ORIGIN and not _ORIGIN.fullmatch(origin):
             raise ValueError(
-                f"{origin!r} is no origin; write https://HOST or https://HOST:PORT without a path, "
-                "more than one with commas between, or * for every page there is"
+                f"{origin!r} is not an origin; write https://HOST or https://HOST:PORT without a "
+                "path, several separated by commas, or * for all"
             )
     return tuple(origin.lower() for origin in origins)
 
@@ -43,14 +43,14 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 def _check_token(token: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(token.get_secret_value()):
         raise ValueError(
-            "it must be 16 characters or more, letters, digits and signs of ASCII without spaces; "
+            "it must have 16 or more ASCII letters, digits or signs, without spaces; "
             "`openssl rand -hex 32` makes one"
         )
     return token
 
 
 class SettingsError(Exception):
-    """Settings that the service refuses to start with; the message names every variable."""
+    """Settings that are not valid; the message names every variable."""
 
 
 class Settings(BaseSettings):
@@ -63,23 +63,23 @@ class Settings(BaseSettings):
     storage: str | None = None
     """Where policies are published: a path, ``s3://…`` or ``gs://…``. None: see ``root``."""
     bundled: bool = True
-    """Whether the bundled policy drives while storage has none; without it, nothing does."""
+    """Whether the bundled policy drives while storage has none. Otherwise no policy does."""
     poll_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 2.0
-    """Seconds between two looks at ``latest.json`` and ``best.json``."""
+    """Seconds between two checks of ``latest.json`` and ``best.json``."""
     follow: Literal["latest", "best"] = "latest"
     """Which policy is served: the latest, as training publishes them, or the one with the best
     validation score of all runs in storage."""
     max_body_bytes: Annotated[int, Field(ge=64 * KIB, le=256 * MIB)] = 8 * MIB
     """Largest body of a query; 64 observations of four raw frames are 6.8 MiB."""
     body_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15.0
-    """Longest time that a body may take to arrive: a slow one holds a place that others want."""
+    """Longest time in seconds that a body may take to arrive."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 64
     """Most observations in one query."""
     act_threads: Annotated[int, Field(ge=1, le=32)] = 2
-    """Queries that are decoded and decided at the same time, each on one core. Besides, one
-    whose body is JSON."""
+    """Queries that are decoded and decided at the same time, each on one core. One more query
+    may be decoded from JSON meanwhile."""
     act_pending: Annotated[int, Field(ge=1, le=1024)] = 64
-    """Queries that are read, waiting or decided at once; more are told to come back."""
+    """Queries that are read, waiting or decided at once; more get 503."""
     film_max_episodes: Annotated[int, Field(ge=1, le=20)] = 5
     film_max_steps: Annotated[int, Field(ge=1, le=EPISODE_FRAMES)] = EPISODE_FRAMES
     """Simulator frames of an episode."""
@@ -89,27 +89,27 @@ class Settings(BaseSettings):
     """Pictures × width × height of a film, which is in memory until it is encoded: a byte for
     each pixel of a GIF, three for one of a WebP."""
     film_cache_bytes: Annotated[int, Field(ge=0, le=16 * 1024 * MIB)] = 256 * MIB
-    """Finished films that are kept for the next who asks."""
+    """Size of the cache of finished films."""
     film_max_waiting: Annotated[int, Field(ge=1, le=256)] = 16
-    """Different films that wait while one is rendered; more are told to come back."""
+    """Different films that wait while one is rendered; more get 503."""
     film_pending: Annotated[int, Field(ge=1, le=1024)] = 128
     """Requests that wait for films and curves at once, equal ones included."""
     film_timeout_s: Annotated[float, Field(ge=1, le=3600)] = 100.0
-    """Longest wait for a film or a curve; below Serve's ``request_timeout_s``, which would answer
-    without a problem's body."""
+    """Longest wait in seconds for a film or a curve. Must be below Serve's ``request_timeout_s``,
+    which answers in plain text."""
     drives_max: Annotated[int, Field(ge=1, le=256)] = 16
-    """Drives over WebSockets that are open at once; more are told to come back."""
+    """Drives over WebSockets that are open at once; more are closed with 1013."""
     drive_idle_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Longest time that a drive stays open without a message from its client."""
     api_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
-    """What a request has to show, except for health; None: nothing."""
+    """Token that requests must send, except health probes; None: no authentication."""
     cors_origins: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)
     ] = ()
     """Origins whose pages may use the service from a browser, besides its own; ``*`` is all."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_encoding: Literal["TEXT", "JSON"] = "TEXT"
-    """Of the log files of ``app.local``; service.yaml has its own."""
+    """Format of the log files of ``app.local``; service.yaml sets its own."""
 
     @model_validator(mode="after")
     def _leave_room_for_probes(self) -> Settings:
@@ -120,8 +120,8 @@ class Settings(BaseSettings):
         if sum(wanted.values()) > room:
             named = ", ".join(f"{PREFIX}{name.upper()}={value}" for name, value in wanted.items())
             raise ValueError(
-                f"{named} are more than a replica holds beside its probes: together they may be "
-                f"{room}"
+                f"{named} exceed what a replica holds beside health probes and listings; their sum "
+                f"may be at most {room}"
             )
         return self
 
@@ -141,11 +141,11 @@ def load_settings() -> Settings:
         return Settings()
     except pydantic.ValidationError as error:
         faults = "; ".join(_describe(fault) for fault in error.errors(include_url=False))
-        raise SettingsError(f"the service's settings are refused: {faults}") from error
+        raise SettingsError(f"invalid settings: {faults}") from error
 
 
 def _describe(fault: ErrorDetails) -> str:
-    """A fault in words; the value is named unless it is a secret, or is that of all settings."""
+    """One error in words. It names the value, unless that is a secret or all settings."""
     if not fault["loc"]:
         return fault["msg"]
     name = str(fault["loc"][0])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app.api.routes.act import act_routes
 from app.api.routes.curve import curve_routes
@@ -19,12 +20,12 @@ from app.api.service import Service
 from app.driving.drives import Drives
 from app.metrics import Meters
 from app.middleware.admission import AdmissionMiddleware
-from app.middleware.auth import RequireToken, describe_token
-from app.middleware.count_requests import CountRequests
-from app.middleware.headers import AddHeaders
-from app.middleware.origins import RefuseForeignPages, SharedOrigins
+from app.middleware.auth import TokenMiddleware, describe_token
+from app.middleware.headers import ResponseHeadersMiddleware
+from app.middleware.origins import CORS, WebSocketOriginMiddleware
 from app.middleware.request_limits import RequestLimitsMiddleware, describe_limits
-from app.middleware.sockets import WebSocketBacklogMiddleware
+from app.middleware.request_metrics import RequestMetricsMiddleware
+from app.middleware.websockets import WebSocketBacklogMiddleware
 from app.policies.watcher import PolicyWatcher
 from app.problems import TITLES, ProblemApi
 from app.rendering.renderer import Renderer
@@ -103,10 +104,10 @@ def build_api(
     )
     api.add_middleware(RequestLimitsMiddleware)
     if token:
-        api.add_middleware(RequireToken, token=token)
-    api.add_middleware(RefuseForeignPages, origins=origins)
+        api.add_middleware(TokenMiddleware, token=token)
+    api.add_middleware(WebSocketOriginMiddleware, origins=origins)
     if origins:
-        api.add_middleware(SharedOrigins, origins=origins)
-    api.add_middleware(AddHeaders, private=token is not None)
-    api.add_middleware(CountRequests, meters=meters)
+        api.add_middleware(CORSMiddleware, allow_origins=origins, **CORS)
+    api.add_middleware(ResponseHeadersMiddleware, private=token is not None)
+    api.add_middleware(RequestMetricsMiddleware, meters=meters)
     return api

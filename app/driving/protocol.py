@@ -10,7 +10,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.api.schemas import SERVED, Seed
-from app.middleware.sockets import close_reason
+from app.middleware.websockets import close_reason
 from app.policies.bundled import Source
 from training.policy.manifest import Name
 

@@ -7,6 +7,8 @@ The Dockerfile sets :data:`SERVE_VARIABLES` for a cluster, :mod:`app.local` for 
 from __future__ import annotations
 
 import resource
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +40,9 @@ SERVE_VARIABLES: Final = {
     # HAProxy repeats only requests that fit into its buffer, as an observation in npy does. The
     # longest head that the application accepts (app.middleware.limits) fits, too.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
-    # A replica that hangs gets no more requests after two failed checks.
-    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+    # It is also the timeout of a check. Replicas answer late under overload; without any replica
+    # HAProxy would send all requests to Serve's own proxy. Serve replaces replicas that hang.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "30s",
     # An open drive keeps the HAProxy process that accepted it, after a newer one has replaced it.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
     # By default a port rests for longer than that. Here the next replica on it belongs to the same
@@ -77,7 +80,7 @@ def haproxy_variables(
     """The paths and ports that keep several services on one machine apart.
 
     Args:
-        folder: An empty folder with a short path.
+        folder: An empty folder with a short path, for HAProxy's files.
         ports: Ports that no other service uses.
         metrics_port: Port of HAProxy's metrics; None takes one of ``ports``.
     """
@@ -87,6 +90,7 @@ def haproxy_variables(
         connections = min(connections, files // _FILES_PER_CONNECTION)
     return {
         _MAX_CONNECTIONS: str(connections),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": _write_launcher(folder),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -99,6 +103,20 @@ def haproxy_variables(
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas.start),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas.stop),
     }
+
+
+def _write_launcher(folder: Path) -> str:
+    """Write a script that starts HAProxy so that it ends with its parent; its path.
+
+    If this process is killed, Ray's processes end by themselves. HAProxy would keep the port.
+    """
+    launcher = folder / "haproxy"
+    setpriv = shutil.which("setpriv")
+    prefix = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    command = [*prefix, find_haproxy()]
+    launcher.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    launcher.chmod(0o700)
+    return str(launcher)
 
 
 def check_haproxy(host: str, folder: Path) -> None:

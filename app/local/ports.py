@@ -2,8 +2,7 @@
 
 Serve gives a new replica the lowest free port of a range, and every Serve uses the same range by
 default. With two services on one machine, a replica of one could take the port of a dead replica of
-the other, whose HAProxy still routes to that port. With a block of its own no port of a service is
-ever used by another one.
+the other, whose HAProxy still sends requests to that port. Blocks that do not overlap prevent it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SIZE: Final = 200
 
 
 class NoPortsError(Exception):
-    """No block is free; the message says what was looked for."""
+    """No block of ports is free."""
 
 
 class ReservedPorts:

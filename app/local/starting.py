@@ -1,4 +1,4 @@
-"""Start Ray and the service on a machine that may be busy: wait, say for what, or say why not."""
+"""Start Ray and Serve on a machine that may be busy: wait, and report what is waited for."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from app.limits import HEALTH
 _SAY_AGAIN_S: Final = 15.0
 _POLL_S: Final = 0.2
 _ANSWER_S: Final = 600.0
-"""For the HTTP proxy to answer, once the replicas run."""
+"""Longest wait for the HTTP proxy to answer, once the replicas run."""
 _THIS_MACHINE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Where a server is found that listens on every address."""
+"""Loopback addresses of servers that listen on every address."""
 _RAY_ATTEMPTS: Final = 5
 _TOO_SLOW: Final = ("timed out during startup", "Failed to start GCS")
-"""In Ray's errors if a node takes more than 30 seconds to start, which no setting changes."""
+"""In Ray's errors if a node takes more than 30 seconds to start; no setting changes that limit."""
 
 
 class StartError(Exception):
-    """The service does not start; the message says why, in one line."""
+    """Ray or Serve does not start; the message gives the reason in one line."""
 
 
 def start_ray(**options: Any) -> None:
@@ -72,9 +72,9 @@ def start_serve(
 
     try:
         with _waiting("the HTTP proxy"):
-            _unless_late(serve.start, **serving)
+            _call_without_timeout(serve.start, **serving)
         with _waiting("the replicas"):
-            _unless_late(serve.run, application, **options)
+            _call_without_timeout(serve.run, application, **options)
     except (RayError, RayServeException, RuntimeError) as error:
         raise StartError(f"Ray Serve did not start the service: {_one_line(error)}") from error
     if address is not None:
@@ -82,8 +82,8 @@ def start_serve(
             _wait_for_answer(*address)
 
 
-def _unless_late(function: Any, *arguments: Any, **options: Any) -> None:
-    """Call a function of Serve's; it may give up after a minute, and what it waits for goes on."""
+def _call_without_timeout(function: Any, *arguments: Any, **options: Any) -> None:
+    """Call a function of Serve's that may stop waiting after a minute, while the start goes on."""
     try:
         function(*arguments, **options)
     except TimeoutError:
@@ -112,7 +112,7 @@ def _wait_for_answer(host: str, port: int) -> None:
 
 @contextmanager
 def _waiting(what: str) -> Iterator[None]:
-    """Print what is waited for, every few seconds."""
+    """Print every few seconds what is waited for."""
     over = threading.Event()
     begun = time.monotonic()
 
@@ -132,6 +132,6 @@ def _waiting(what: str) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """The last line of an error, which says what happened in an error that Ray passes on."""
+    """The last line of an error: the cause, in an error of another process that Ray raises."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else repr(error)

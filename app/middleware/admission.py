@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.limits import HEALTH, LARGEST_BODIES, QUERY, max_other_requests
 from app.middleware.scopes import route_path
-from app.middleware.sockets import TRY_AGAIN, refuse_socket
+from app.middleware.websockets import TRY_AGAIN, refuse_websocket
 from app.problems import ProblemError, busy, problem_response
 
 _LENGTH_DIGITS: Final = 18
@@ -72,7 +72,7 @@ class AdmissionMiddleware:
         elif self._others >= self._max_others:
             error = busy(f"{self._others} requests are in progress already")
             if scope["type"] == "websocket":
-                await refuse_socket(receive, send, TRY_AGAIN, str(error))
+                await refuse_websocket(receive, send, TRY_AGAIN, str(error))
             else:
                 await _answer(error, scope, receive, send)
         else:

@@ -1,4 +1,4 @@
-"""The token that a request has to show, where one is set: CARRACING_API_TOKEN."""
+"""Authentication with one token, if CARRACING_API_TOKEN is set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.limits import HEALTH
 from app.middleware.scopes import route_path
-from app.middleware.socket_pass import SocketPass
-from app.middleware.sockets import refuse_socket
+from app.middleware.websocket_cookie import WebSocketCookie
+from app.middleware.websockets import refuse_websocket
 from app.problems import problem_response, problems
 
 UNAUTHORIZED: Final = 4401
 """Close code of a WebSocket without the token."""
 
 _HOW = "send the service's token as `Authorization: Bearer TOKEN`, or as Basic's password"
-# A header for each: browsers do not look for Basic behind another scheme in the same one.
+# One header each: browsers do not find Basic behind another scheme in the same header.
 _CHALLENGES = ('Bearer realm="carracing"', 'Basic realm="carracing", charset="UTF-8"')
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -28,49 +28,49 @@ _SCHEMES = {
 }
 
 
-class RequireToken:
-    """Lets requests in that show the token, and probes; the others are answered 401.
+class TokenMiddleware:
+    """Returns 401 without a valid token, except for health probes.
 
-    A WebSocket without it is accepted and closed with 4401: a script in a page sees a close code
-    and its reason, but nothing of an answer that refuses the handshake. A browser to which Basic's
-    password opened the page is given a pass, which counts there and nowhere else.
+    A WebSocket without the token is accepted and closed with 4401: a script in a page sees a close
+    code and its reason, but not the response to a rejected handshake. A browser that opened the
+    page with Basic authentication gets a cookie, which is valid for WebSockets alone.
     """
 
     def __init__(self, app: ASGIApp, token: SecretStr) -> None:
         self._app = app
         self._token = token.get_secret_value().encode()
-        self._socket_pass = SocketPass(self._token)
+        self._websocket_cookie = WebSocketCookie(self._token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ask for the token, and run the application."""
-        if scope["type"] not in ("http", "websocket") or self._may_pass(scope):
+        """Run the application if the request is authenticated."""
+        if scope["type"] not in ("http", "websocket") or self._is_authenticated(scope):
             if _opens_page(scope):
-                send = self._with_pass(scope, send)
+                send = self._with_cookie(scope, send)
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await refuse_socket(receive, send, UNAUTHORIZED, _HOW)
+            await refuse_websocket(receive, send, UNAUTHORIZED, _HOW)
         else:
             response = problem_response(scope["path"], 401, _HOW, kind="unauthorized")
             for challenge in _CHALLENGES:
                 response.headers.append("WWW-Authenticate", challenge)
             await response(scope, receive, send)
 
-    def _may_pass(self, scope: Scope) -> bool:
+    def _is_authenticated(self, scope: Scope) -> bool:
         if route_path(scope).startswith(HEALTH):
             return True
         headers = Headers(scope=scope)
-        if hmac.compare_digest(_shown(headers.get("Authorization", "")), self._token):
+        if hmac.compare_digest(_token_in(headers.get("Authorization", "")), self._token):
             return True
-        return scope["type"] == "websocket" and self._socket_pass.is_shown(headers)
+        return scope["type"] == "websocket" and self._websocket_cookie.is_valid(headers)
 
-    def _with_pass(self, scope: Scope, send: Send) -> Send:
-        """Adds a pass to the page."""
-        # Something in front may end TLS.
+    def _with_cookie(self, scope: Scope, send: Send) -> Send:
+        """Adds a cookie to the response with the page."""
+        # A proxy in front may terminate TLS.
         secure = "https" in (scope["scheme"], Headers(scope=scope).get("X-Forwarded-Proto"))
 
         async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in (200, 304):
-                cookie = self._socket_pass.cookie(secure=secure)
+                cookie = self._websocket_cookie.cookie(secure=secure)
                 MutableHeaders(scope=message).append("Set-Cookie", cookie)
             await send(message)
 
@@ -78,14 +78,14 @@ class RequireToken:
 
 
 def _opens_page(scope: Scope) -> bool:
-    """Whether a browser asks for the page, with Basic's password."""
+    """Whether a browser requests the page with Basic authentication."""
     if scope["type"] != "http" or route_path(scope) != "/":
         return False
     return Headers(scope=scope).get("Authorization", "").lower().startswith("basic ")
 
 
-def _shown(authorization: str) -> bytes:
-    """What an ``Authorization`` header shows as the token; nothing if it cannot be read."""
+def _token_in(authorization: str) -> bytes:
+    """The token in an ``Authorization`` header; empty if there is none."""
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip().encode()
@@ -98,7 +98,7 @@ def _shown(authorization: str) -> bytes:
 
 
 def describe_token(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document that a token is needed, where it is."""
+    """Add the security schemes and the 401 to an OpenAPI document."""
     document.setdefault("components", {})["securitySchemes"] = _SCHEMES
     document["security"] = [{name: []} for name in _SCHEMES]
     refused = {"401": problems(401)[401]}

@@ -1,4 +1,4 @@
-"""What every answer says besides its content: which request it is of, and how browsers treat it."""
+"""Headers of every response: security headers, caching with a token, and request ids."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 EVERYWHERE: Final = {
-    # What an answer is, is what its Content-Type says.
+    # Browsers must not guess another type than Content-Type.
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # A page that lays the service's under its own could make people click in it.
+    # No other page may embed the service's page, against clickjacking.
     "Content-Security-Policy": "frame-ancestors 'none'",
 }
 _SHARING: Final = "Cross-Origin-Resource-Policy"
 REQUEST_ID: Final = "X-Request-ID"
-PLAIN_ID: Final = "[A-Za-z0-9._:-]{1,128}"
-"""Of a caller's own request id, all of it: what is kept."""
 
 
-class AddHeaders:
-    """Adds the headers that every answer has, unless the answer has its own.
+class ResponseHeadersMiddleware:
+    """Adds security headers that a response does not have already.
 
-    Other pages may show pictures: a film's address is made to be passed on. They may load nothing
-    else, and with ``private`` no pictures either, nor may caches in between keep any. What CORS
-    lets a page fetch is not touched by it.
+    Other sites may embed images, as film links are shared. They may load nothing else, and with
+    ``private`` no images either; then shared caches keep nothing. CORS is separate from this.
 
-    Serve adds ``X-Request-ID`` to HTTP's answers itself, and forgets it where a WebSocket begins.
+    Serve adds ``X-Request-ID`` to HTTP responses, but not to the handshake of a WebSocket.
     """
 
     def __init__(self, app: ASGIApp, *, private: bool) -> None:
@@ -35,7 +32,7 @@ class AddHeaders:
         self._private = private
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, and add to what it answers."""
+        """Run the application, and add headers to its response."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -57,9 +54,9 @@ class AddHeaders:
         for name, value in EVERYWHERE.items():
             headers.setdefault(name, value)
         if self._private and (kept := headers.get("Cache-Control")) is not None:
-            # Else a cache in between would answer those who have no token.
+            # Otherwise a shared cache would serve clients without the token.
             headers["Cache-Control"] = kept.replace("public", "private")
-        # A 304 leaves what the browser has noted of the picture that it keeps.
+        # A 304 leaves the headers of the cached image unchanged.
         if start["status"] != 304:
             picture = headers.get("Content-Type", "").startswith("image/")
             shared = picture and not self._private

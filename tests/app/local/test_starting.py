@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,8 @@ import ray
 
 from app.local.starting import StartError, start_ray
 from benchmarks.running import free_port, inherited
-from tests.support.waiting import PATIENCE_S
+from tests.app.running import kill, processes_of
+from tests.support.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 BROKEN = """\
@@ -48,6 +51,36 @@ def test_a_proxy_that_does_not_start_is_reported_in_one_line(
     # Ray passes on what the actor that starts HAProxy prints.
     ours = [line for line in done.stdout.splitlines() if "(HAProxyManager" not in line]
     assert "Traceback" not in "\n".join(ours) + done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("haproxy_binary")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="HAProxy stays without setpriv")
+def test_a_service_that_is_killed_leaves_its_port(tmp_path: Path) -> None:
+    port, log, store = free_port(), tmp_path / "log", str(tmp_path / "store")
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "app.local", "--port", str(port)],
+            cwd=ROOT,
+            env=inherited() | {"CARRACING_STORAGE": store},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: "listening on" in log.read_text() or process.poll() is not None)
+            assert listens(), log.read_text()
+            process.kill()
+            wait_until(lambda: not listens())
+        finally:
+            process.kill()
+            kill(processes_of(store))
 
 
 class Ray:

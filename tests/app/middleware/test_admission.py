@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.limits import HEALTH, max_other_requests
 from app.middleware.admission import AdmissionMiddleware
-from app.middleware.sockets import TRY_AGAIN
+from app.middleware.websockets import TRY_AGAIN
 from tests.app.conftest import eventually, is_problem, knock
 
 pytestmark = pytest.mark.anyio

@@ -13,9 +13,9 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.driving.protocol import Close
-from app.middleware.auth import UNAUTHORIZED, RequireToken
+from app.middleware.auth import UNAUTHORIZED, TokenMiddleware
 from app.middleware.origins import FOREIGN_PAGE
-from app.middleware.socket_pass import SocketPass
+from app.middleware.websocket_cookie import WebSocketCookie
 from app.problems import PROBLEM_JSON
 from app.settings import Settings
 from tests.app.conftest import Bench, is_problem, knock, open_bench
@@ -85,7 +85,7 @@ async def test_probes_come_without_it(bench: Bench) -> None:
 
 
 async def test_probes_below_a_prefix_come_without_it() -> None:
-    guarded = RequireToken(PlainTextResponse("alive"), SecretStr(TOKEN))
+    guarded = TokenMiddleware(PlainTextResponse("alive"), SecretStr(TOKEN))
     outer = Starlette(routes=[Mount("/car", guarded)])
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(outer), base_url="http://car.test"
@@ -124,7 +124,7 @@ async def _accepting(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_a_websocket_without_it_learns_so_from_a_close_code() -> None:
-    guarded = RequireToken(_accepting, SecretStr(TOKEN))
+    guarded = TokenMiddleware(_accepting, SecretStr(TOKEN))
     accepted, closed = await knock(guarded)
     assert accepted["type"] == "websocket.accept"
     assert (closed["type"], closed["code"]) == ("websocket.close", UNAUTHORIZED)
@@ -145,7 +145,7 @@ async def test_a_browser_that_opens_the_page_with_the_password_gets_a_pass(
     response = await bench.client.get("/", headers=headers)
     assert response.status_code == status
     (cookie,) = response.headers.get_list("Set-Cookie")
-    assert SocketPass(TOKEN.encode()).is_shown(Headers({"Cookie": cookie.partition(";")[0]}))
+    assert WebSocketCookie(TOKEN.encode()).is_valid(Headers({"Cookie": cookie.partition(";")[0]}))
     assert {"HttpOnly", "SameSite=Strict"} < set(cookie.split("; "))
     assert TOKEN not in cookie
 
@@ -190,7 +190,7 @@ async def test_nobody_else_gets_one(
 
 
 async def test_below_a_prefix_the_page_is_the_page() -> None:
-    guarded = RequireToken(PlainTextResponse("the page"), SecretStr(TOKEN))
+    guarded = TokenMiddleware(PlainTextResponse("the page"), SecretStr(TOKEN))
     outer = Starlette(routes=[Mount("/car", guarded)])
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(outer), base_url="http://car.test"
@@ -217,7 +217,7 @@ async def _close_code(api: ASGIApp, cookie: str, **headers: str) -> int:
 
 
 async def test_a_pass_counts_for_websockets_alone(bench: Bench) -> None:
-    passes = SocketPass(TOKEN.encode())
+    passes = WebSocketCookie(TOKEN.encode())
     cookie = passes.cookie(secure=False).partition(";")[0]
     assert await _close_code(bench.api, cookie) == Close.NOT_OF_THE_PROTOCOL
     assert await _close_code(bench.api, f"{cookie}0") == UNAUTHORIZED
@@ -227,7 +227,7 @@ async def test_a_pass_counts_for_websockets_alone(bench: Bench) -> None:
 
 
 async def test_a_pass_does_not_let_other_pages_in(bench: Bench) -> None:
-    cookie = SocketPass(TOKEN.encode()).cookie(secure=False).partition(";")[0]
+    cookie = WebSocketCookie(TOKEN.encode()).cookie(secure=False).partition(";")[0]
     code = await _close_code(bench.api, cookie, origin="https://evil.example")
     assert code == FOREIGN_PAGE
     code = await _close_code(bench.api, cookie, origin="https://car.test")

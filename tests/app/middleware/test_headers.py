@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
-from app.middleware.headers import AddHeaders
+from app.middleware.headers import ResponseHeadersMiddleware
 from app.policies.watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import Bench, is_problem, knock, open_bench
@@ -69,7 +69,7 @@ async def test_a_websocket_is_told_its_requests_id() -> None:
         await receive()
         await send({"type": "websocket.accept"})
 
-    (accepted,) = await knock(AddHeaders(app, private=False), x_request_id="abc")
+    (accepted,) = await knock(ResponseHeadersMiddleware(app, private=False), x_request_id="abc")
     assert accepted["headers"] == [(b"x-request-id", b"abc")]
-    (accepted,) = await knock(AddHeaders(app, private=False))
+    (accepted,) = await knock(ResponseHeadersMiddleware(app, private=False))
     assert not accepted.get("headers")

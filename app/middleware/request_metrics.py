@@ -1,4 +1,4 @@
-"""Counts and times every request."""
+"""Metrics of every request: a counter and a histogram of durations."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from app.metrics import Meters
 from app.middleware.scopes import route_path
 
 UNKNOWN: Final = "unknown"
-"""The path of whatever there is no route for, so that callers cannot invent labels, and of what is
-refused before a route is looked for."""
+"""The path label of requests without a route, so that callers cannot invent labels, and of requests
+that a middleware refused."""
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _WEBSOCKET: Final = "WEBSOCKET"
-_LEFT: Final = "left"
-"""The status of a caller that left before it was answered, or first."""
+_DISCONNECTED: Final = "left"
+"""The status label if the client disconnected before a response."""
 
 
-class CountRequests:
-    """Tells the meters of each request: method, template of its path, status and seconds."""
+class RequestMetricsMiddleware:
+    """Records method, path template, status and duration of each request."""
 
     def __init__(self, app: ASGIApp, meters: Meters) -> None:
         self._app = app
         self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, and count."""
+        """Run the application, and record its response."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         root = scope.get("root_path", "")
         began = time.perf_counter()
-        status = _LEFT
+        status = _DISCONNECTED
 
         async def note_status(message: Message) -> None:
             nonlocal status
@@ -56,13 +56,13 @@ class CountRequests:
 
 
 def _template(scope: Scope, root: str) -> str:
-    """The path as its route has it, ``/gif/{policy}/{seed}.gif``; the router has left it here."""
+    """The path template of the route, such as ``/gif/{policy}/{seed}.gif``, set by the router."""
     if (route := scope.get("route")) is not None:
         return str(route.path)
     if "endpoint" not in scope:
-        # Refused before it was routed. Overload of queries is to be told from that of others.
+        # A middleware refused it. The label tells overload of queries from overload of others.
         return QUERY if route_path(scope) == QUERY else UNKNOWN
     if (mounted := scope.get("root_path", "")) != root:
         return f"{mounted.removeprefix(root)}/…"
-    # The framework's own pages, whose paths have no parameters.
+    # FastAPI's own pages, whose paths have no parameters.
     return UNKNOWN if scope.get("path_params") else str(scope["path"])

@@ -7,7 +7,7 @@ import time
 import pytest
 from starlette.datastructures import Headers
 
-from app.middleware.socket_pass import LIFETIME_S, SocketPass
+from app.middleware.websocket_cookie import LIFETIME_S, WebSocketCookie
 
 TOKEN = b"correct-horse-battery"
 NOW = 1_800_000_000.9
@@ -24,21 +24,21 @@ def at(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
 
 def shows(cookie: str, token: bytes = TOKEN) -> bool:
     """Whether a service with this token takes a ``Cookie`` header."""
-    return SocketPass(token).is_shown(Headers({"Cookie": cookie}))
+    return WebSocketCookie(token).is_valid(Headers({"Cookie": cookie}))
 
 
 @pytest.fixture
 def cookie() -> str:
     """What a browser sends of a new pass."""
-    return SocketPass(TOKEN).cookie(secure=False).partition(";")[0]
+    return WebSocketCookie(TOKEN).cookie(secure=False).partition(";")[0]
 
 
 def test_what_the_browser_is_told_about_it() -> None:
-    pair, *attributes = SocketPass(TOKEN).cookie(secure=False).split("; ")
+    pair, *attributes = WebSocketCookie(TOKEN).cookie(secure=False).split("; ")
     # No path: the browser takes the page's folder.
     assert attributes == [f"Max-Age={LIFETIME_S}", "HttpOnly", "SameSite=Strict"]
     assert TOKEN.decode() not in pair
-    assert SocketPass(TOKEN).cookie(secure=True).endswith("; Secure")
+    assert WebSocketCookie(TOKEN).cookie(secure=True).endswith("; Secure")
 
 
 def test_a_new_one_is_valid(cookie: str) -> None:
@@ -65,13 +65,13 @@ def test_a_longer_life_is_not_believed(cookie: str) -> None:
 
 
 def test_one_of_another_token_is_not_valid(cookie: str) -> None:
-    name, _, value = SocketPass(b"another-horse-battery").cookie(secure=False).partition("=")
+    name, _, value = WebSocketCookie(b"another-horse-battery").cookie(secure=False).partition("=")
     assert not shows(f"{name}={value}")
     assert not shows(f"{cookie.partition('=')[0]}={value}")
 
 
 def test_a_service_on_another_port_does_not_replace_it(cookie: str) -> None:
-    other = SocketPass(b"another-horse-battery").cookie(secure=False).partition(";")[0]
+    other = WebSocketCookie(b"another-horse-battery").cookie(secure=False).partition(";")[0]
     assert shows(f"{other}; {cookie}")
     assert shows(f"{other}; {cookie}", b"another-horse-battery")
 
@@ -90,4 +90,4 @@ def test_its_name_is_no_signature_of_an_expiry(cookie: str) -> None:
 
 
 def test_without_cookies_there_is_none() -> None:
-    assert not SocketPass(TOKEN).is_shown(Headers({}))
+    assert not WebSocketCookie(TOKEN).is_valid(Headers({}))

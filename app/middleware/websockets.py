@@ -25,7 +25,7 @@ def close_reason(reason: str) -> str:
     return reason.encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
-async def refuse_socket(receive: Receive, send: Send, code: int, reason: str) -> None:
+async def refuse_websocket(receive: Receive, send: Send, code: int, reason: str) -> None:
     """Accept a WebSocket and close it, so that a script in a page learns the code and the reason.
 
     Browsers hide the status and the body of a rejected handshake from scripts.

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.middleware.sockets import TOO_MANY_UNREAD, WebSocketBacklogMiddleware, refuse_socket
+from app.middleware.websockets import TOO_MANY_UNREAD, WebSocketBacklogMiddleware, refuse_websocket
 from tests.app.conftest import knock
 from tests.support.waiting import PATIENCE_S
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_long_reason_is_cut_to_what_a_frame_holds() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await refuse_socket(receive, send, 4400, "x" + "é" * 100)
+        await refuse_websocket(receive, send, 4400, "x" + "é" * 100)
 
     accepted, closed = await knock(app)
     assert accepted["type"] == "websocket.accept"

@@ -9,7 +9,7 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from app.metrics import REQUEST_SECONDS, REQUESTS, Meters
-from app.middleware.count_requests import UNKNOWN, CountRequests
+from app.middleware.request_metrics import UNKNOWN, RequestMetricsMiddleware
 from tests.app.conftest import FakeSink, knock
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ def hanging() -> asyncio.Event:
 
 
 @pytest.fixture
-def app(sink: FakeSink, hanging: asyncio.Event) -> CountRequests:
+def app(sink: FakeSink, hanging: asyncio.Event) -> RequestMetricsMiddleware:
     routes = APIRouter()
 
     @routes.get("/film/{name}/{seed}.gif")
@@ -57,11 +57,11 @@ def app(sink: FakeSink, hanging: asyncio.Event) -> CountRequests:
 
     api = FastAPI(routes=[Mount("/page", _anything)])
     api.include_router(routes)
-    return CountRequests(api, Meters(sink))
+    return RequestMetricsMiddleware(api, Meters(sink))
 
 
 @pytest.fixture
-def client(app: CountRequests) -> httpx.AsyncClient:
+def client(app: RequestMetricsMiddleware) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://car.test")
 
 
@@ -100,7 +100,7 @@ async def test_callers_cannot_invent_labels(client: httpx.AsyncClient, sink: Fak
 
 
 async def test_websockets_are_counted_by_their_close_code(
-    app: CountRequests, sink: FakeSink
+    app: RequestMetricsMiddleware, sink: FakeSink
 ) -> None:
     await knock(app, "/full")
     await knock(app, "/drive")
