@@ -33,7 +33,6 @@ Kind = Literal[
     "busy",
     "render-timeout",
     "no-such-policy",
-    "no-such-range",
     "no-curve",
     "storage-away",
 ]
@@ -48,7 +47,6 @@ TITLES: dict[Kind, str] = {
     "busy": "Too many requests are waiting",
     "render-timeout": "Rendering took too long",
     "no-such-policy": "There is no such policy",
-    "no-such-range": "The range holds no bytes",
     "no-curve": "There is no training curve",
     "storage-away": "Storage cannot be read",
 }

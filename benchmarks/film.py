@@ -215,7 +215,6 @@ def over_http(options: Options) -> None:
         known = {"If-None-Match": whole.headers["ETag"]}
         asked = {
             "cached": (200, {}),
-            "cached, the first 64 KiB": (206, {"Range": "bytes=0-65535"}),
             "known to the caller": (304, known),
         }
         print(f"\n| over HTTP | median of {options.rounds} films, or of {_CACHED} requests |")

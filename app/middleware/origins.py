@@ -17,7 +17,6 @@ FOREIGN_PAGE: Final = 4403
 """Close code of a WebSocket that a page of another origin opens."""
 
 _EXPOSED = (
-    "Content-Range",
     "ETag",
     "Location",
     "Policy-Source",
@@ -25,7 +24,7 @@ _EXPOSED = (
     "Retry-After",
     "X-Request-ID",
 )
-_TAKEN = ("Authorization", "If-None-Match", "If-Range", "Range", "X-Request-ID")
+_TAKEN = ("Authorization", "If-None-Match", "X-Request-ID")
 
 
 class SharedOrigins(CORSMiddleware):

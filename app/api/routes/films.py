@@ -9,7 +9,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.api.conditional import NOT_MODIFIED, is_known, not_modified
-from app.api.ranges import answer_with
 from app.api.schemas import SERVED, PolicyName, Seed
 from app.api.service import Service, failures_as_problems, policy_headers, version_headers
 from app.policies.shelf import NAMES
@@ -141,7 +140,7 @@ def film_routes(service: Service) -> APIRouter:
             return not_modified(headers)
         async with service.rendering():
             content = await service.renderer.film(order, service.shelf.served(version, source))
-        return answer_with(request, content, headers=headers, media_type=f"image/{encoding}")
+        return Response(content, headers=headers, media_type=f"image/{encoding}")
 
     def describe(encoding: FilmFormat) -> dict[str, Any]:
         """How a film's own route is declared and documented."""
@@ -150,10 +149,9 @@ def film_routes(service: Service) -> APIRouter:
             "response_class": Response,
             "responses": {
                 200: {"description": "The film.", "content": content},
-                206: {"description": "The part of it that Range asks for.", "content": content},
                 **_ADDRESS,
                 **NOT_MODIFIED,
-                **problems(404, 416, 422, 503),
+                **problems(404, 422, 503),
             },
         }
 
@@ -186,7 +184,7 @@ def film_routes(service: Service) -> APIRouter:
         seed: _FilmSeed,
         options: Annotated[FilmOptions, Query()],
     ) -> Response:
-        """A policy driving a track: the address of this film for ever, in parts as well."""
+        """A policy driving a track. This address always shows the same film."""
         return await answer(request, policy, seed, options, "gif")
 
     @router.head("/gif/{policy}/{seed}.webp", include_in_schema=False)

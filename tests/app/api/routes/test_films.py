@@ -76,7 +76,6 @@ async def test_a_film(bench: Bench, ref: PolicyRef, encoding: str) -> None:
     assert response.content == b"film 7"
     assert response.headers["Content-Type"] == f"image/{encoding}"
     assert response.headers["Cache-Control"] == FOR_EVER
-    assert response.headers["Accept-Ranges"] == "bytes"
     assert response.headers["Policy-Version"] == ref.version
     assert response.headers["Policy-Source"] == "storage"
     order = order_of(bench.store, ref, 7, encoding)
@@ -103,7 +102,7 @@ async def test_what_the_caller_has_is_not_rendered(bench: Bench, ref: PolicyRef)
     etag = order_of(bench.store, ref, 1).etag
     for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         for method in ("GET", "HEAD"):
-            known = {"If-None-Match": given, "Range": "bytes=0-1"}
+            known = {"If-None-Match": given}
             response = await bench.client.request(method, address, headers=known)
             assert (response.status_code, response.content) == (304, b"")
             assert response.headers["ETag"] == etag
@@ -123,20 +122,6 @@ async def test_head_answers_what_get_would(bench: Bench, ref: PolicyRef) -> None
     assert head.headers["Content-Length"] == str(len(got.content))
     bench.renderer.error = BusyError("16 films are waiting already")
     assert (await bench.client.head(address)).status_code == 503
-
-
-async def test_a_part_of_a_film(bench: Bench, ref: PolicyRef) -> None:
-    address = f"/gif/{ref.version}/7.gif"
-    etag = order_of(bench.store, ref, 7).etag
-    response = await bench.client.get(address, headers={"Range": "bytes=1-3", "If-Range": etag})
-    assert (response.status_code, response.content) == (206, b"ilm")
-    assert response.headers["Content-Range"] == "bytes 1-3/6"
-    assert response.headers["Cache-Control"] == FOR_EVER
-    assert response.headers["ETag"] == etag
-    behind = await bench.client.get(address, headers={"Range": "bytes=6-"})
-    is_problem(behind, 416, "no-such-range")
-    assert behind.headers["Content-Range"] == "bytes */6"
-    assert behind.headers["Cache-Control"] == "no-store"
 
 
 async def test_a_policy_that_was_newest_keeps_its_films(
