@@ -124,16 +124,6 @@ def busy(detail: str) -> ProblemError:
     return ProblemError(503, "busy", detail, retry_after_s=RETRY_AFTER_S)
 
 
-def no_policy(root: str) -> ProblemError:
-    """The 503 of everything that needs a policy, before there is one."""
-    return ProblemError(
-        503,
-        "no-policy",
-        f"nothing usable is published yet in {root}; this is looked for every few seconds",
-        retry_after_s=5,
-    )
-
-
 def problem_response(
     path: str,
     status: int,

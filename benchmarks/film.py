@@ -28,10 +28,11 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 from app.rendering.film_order import FPS
 from benchmarks.running import OURS, running
-from training.environment.pipeline import EPISODE_FRAMES, RepeatAction, make_env
+from training.environment.observation import EPISODE_FRAMES
+from training.environment.pipeline import RepeatAction, make_env
 from training.evaluation.film import WIDTH, Film
 from training.evaluation.rollout import Camera, Shot, drive
 from training.policy.acting import Policy

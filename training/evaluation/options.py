@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from training.environment.pipeline import EPISODE_FRAMES, SIMULATOR_FPS
+from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS
 from training.environment.seeds import GIVEN_SEEDS, SCORE_SEEDS
 from training.evaluation.film import WIDTH
 

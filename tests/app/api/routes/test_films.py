@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from app.api.application import build_api
+from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
 from app.policies.watcher import PolicyWatcher
 from app.rendering.film_order import FilmOrder
-from app.rendering.films import BusyError, FilmPolicyError
 from app.settings import Settings
 from tests.app.conftest import Bench, FakeRenderer, eventually, get_until, is_problem
 from tests.conftest import PublishPolicy
@@ -120,7 +120,7 @@ async def test_head_answers_what_get_would(bench: Bench, ref: PolicyRef) -> None
     assert (head.status_code, head.content) == (200, b"")
     assert dict(head.headers) == dict(got.headers)
     assert head.headers["Content-Length"] == str(len(got.content))
-    bench.renderer.error = BusyError("16 films are waiting already")
+    bench.renderer.error = OverloadedError("16 films are waiting already")
     assert (await bench.client.head(address)).status_code == 503
 
 
@@ -203,9 +203,8 @@ async def test_an_address_shows_the_same_film_whatever_the_settings(
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (BusyError("16 films are waiting already"), "busy"),
-        (ConnectionError("no route"), "storage-away"),
-        (TimeoutError("no answer"), "storage-away"),
+        (OverloadedError("16 films are waiting already"), "busy"),
+        (StorageUnavailableError("no route"), "storage-away"),
     ],
 )
 async def test_films_that_cannot_be_made_now(
@@ -216,7 +215,7 @@ async def test_films_that_cannot_be_made_now(
 
 
 async def test_the_film_of_a_policy_that_is_gone(bench: Bench, ref: PolicyRef) -> None:
-    bench.renderer.error = FilmPolicyError("it is not in storage any more")
+    bench.renderer.error = PolicyNotFoundError("it is not in storage any more")
     response = await bench.client.get(f"/gif/{ref.version}/7.gif")
     assert "any more" in is_problem(response, 404, "no-such-policy")["detail"]
 
