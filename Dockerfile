@@ -50,6 +50,7 @@ RUN python -m pip install --no-cache-dir \
     fastapi-offline==1.7.7 \
     pydantic-settings==2.16.3 \
     httpx==0.28.1 \
+    cachetools==8.0.2 \
     websockets==17.4 \
     pillow==13.0.0 \
     matplotlib==3.11.2 \
@@ -63,7 +64,7 @@ RUN python -m pip install --no-cache-dir \
 # hadolint ignore=DL3059
 RUN python -c "\
 import cv2, gymnasium, pandas, pyarrow.fs, ray, ray.serve, ray.tune; \
-import fastapi, fastapi_offline, httpx, matplotlib, numba, pydantic_settings; \
+import cachetools, fastapi, fastapi_offline, httpx, matplotlib, numba, pydantic_settings; \
 import safetensors.torch, tqdm, tyro; \
 import websockets.sync.client; \
 from opentelemetry.exporter.prometheus import PrometheusMetricReader; \

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     # What stands before Serve counts as well, and needs no PyTorch for it.
-    from app.policies.watcher import LoadedPolicy
+    from app.policies.loading import LoadedPolicy
 
 
 @dataclass(frozen=True)

@@ -79,11 +79,11 @@ class PolicyServer:
 
 
 def _fallback() -> Policy | None:
-    from app.policies.bundled import load_bundled
-    from training.store.published import BrokenPolicyError
+    from app.errors import PolicyNotFoundError
+    from app.policies.loading import load_bundled
 
     try:
         return load_bundled()
-    except (BrokenPolicyError, OSError) as error:
-        logger.warning("the bundled policy cannot be used: %s", error)
+    except PolicyNotFoundError as error:
+        logger.warning("%s", error)
         return None

@@ -33,7 +33,6 @@ Kind = Literal[
     "busy",
     "render-timeout",
     "no-such-policy",
-    "no-such-range",
     "no-curve",
     "storage-away",
 ]
@@ -48,7 +47,6 @@ TITLES: dict[Kind, str] = {
     "busy": "Too many requests are waiting",
     "render-timeout": "Rendering took too long",
     "no-such-policy": "There is no such policy",
-    "no-such-range": "The range holds no bytes",
     "no-curve": "There is no training curve",
     "storage-away": "Storage cannot be read",
 }
@@ -124,16 +122,6 @@ def invalid(field: str, message: str) -> ProblemError:
 def busy(detail: str) -> ProblemError:
     """The 503 of a request that there is no room for."""
     return ProblemError(503, "busy", detail, retry_after_s=RETRY_AFTER_S)
-
-
-def no_policy(root: str) -> ProblemError:
-    """The 503 of everything that needs a policy, before there is one."""
-    return ProblemError(
-        503,
-        "no-policy",
-        f"nothing usable is published yet in {root}; this is looked for every few seconds",
-        retry_after_s=5,
-    )
 
 
 def problem_response(

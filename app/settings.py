@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.limits import HEALTH_REQUESTS, LISTINGS, MAX_ONGOING_REQUESTS
-from training.environment.pipeline import EPISODE_FRAMES
+from training.environment.observation import EPISODE_FRAMES
 from training.store.storage import choose_root
 
 PREFIX = "CARRACING_"

@@ -27,7 +27,7 @@ import httpx
 import torch
 import tyro
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 from app.settings import MIB
 from benchmarks.attacks.documented import Documented
 from benchmarks.attacks.generated import generated

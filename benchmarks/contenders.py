@@ -21,10 +21,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing
 
+from training.environment.observation import EPISODE_FRAMES, Pipeline, Pixels
 from training.environment.pipeline import (
-    EPISODE_FRAMES,
-    Pipeline,
-    Pixels,
     RepeatAction,
     ScaleReward,
     StackLast,

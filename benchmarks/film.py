@@ -28,10 +28,11 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 from app.rendering.film_order import FPS
 from benchmarks.running import OURS, running
-from training.environment.pipeline import EPISODE_FRAMES, RepeatAction, make_env
+from training.environment.observation import EPISODE_FRAMES
+from training.environment.pipeline import RepeatAction, make_env
 from training.evaluation.film import WIDTH, Film
 from training.evaluation.rollout import Camera, Shot, drive
 from training.policy.acting import Policy
@@ -215,7 +216,6 @@ def over_http(options: Options) -> None:
         known = {"If-None-Match": whole.headers["ETag"]}
         asked = {
             "cached": (200, {}),
-            "cached, the first 64 KiB": (206, {"Range": "bytes=0-65535"}),
             "known to the caller": (304, known),
         }
         print(f"\n| over HTTP | median of {options.rounds} films, or of {_CACHED} requests |")

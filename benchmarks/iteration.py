@@ -26,7 +26,8 @@ from ray.tune.registry import register_env
 from benchmarks.contenders import ShrinkPicture
 from benchmarks.sampling import Stopwatch
 from training.environment.actions import MapActions
-from training.environment.pipeline import EPISODE_FRAMES, RepeatAction, ScaleReward, StackLast
+from training.environment.observation import EPISODE_FRAMES
+from training.environment.pipeline import RepeatAction, ScaleReward, StackLast
 from training.recipe import RECIPES, Recipe
 from training.rllib.config import ENV_NAME, build_config, coach
 from training.rllib.learner import DrivingLearner

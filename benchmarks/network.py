@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 
 
 def forward_ms(batch: int, seconds: float) -> float:

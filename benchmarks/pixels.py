@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.drivers import KINDS, Driver
-from training.environment.pipeline import EPISODE_FRAMES, SIMULATOR_FPS, Pipeline, UndrawnCarRacing
+from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS, Pipeline
+from training.environment.pipeline import UndrawnCarRacing
 from training.simulator import FastCarRacing
 
 _LEVELS: Final = 256

@@ -15,7 +15,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
-from training.environment.pipeline import Pixels, make_env
+from training.environment.observation import Pixels
+from training.environment.pipeline import make_env
 from training.recipe import Recipe
 
 _ENV_NAME = "carracing_float"

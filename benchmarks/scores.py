@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.environment.pipeline import Pipeline, Pixels, Simulator, make_env
+from training.environment.observation import Pipeline, Pixels
+from training.environment.pipeline import Simulator, make_env
 from training.evaluation.rollout import drive
 from training.evaluation.sources import load_policy
 

@@ -13,7 +13,7 @@ from benchmarks.contenders import Episode
 from benchmarks.drivers import Driver
 from benchmarks.peers import SIMULATORS, PeersError, peers_python
 from benchmarks.workers import Worker, WorkerError
-from training.environment.pipeline import EPISODE_FRAMES, Pipeline
+from training.environment.observation import EPISODE_FRAMES, Pipeline
 from training.simulator import FastCarRacing
 
 _FIRST_SEED: Final = 5000

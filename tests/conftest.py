@@ -19,7 +19,7 @@ from pyarrow import fs
 from tests.certificates import own_certificate
 from tests.s3_server import limited_to, serve_s3
 from training.environment.actions import ActionFilter
-from training.environment.pipeline import Pipeline
+from training.environment.observation import Pipeline
 from training.environment.seeds import VALIDATION_SEEDS
 from training.policy.acting import Policy, weights_to_bytes
 from training.policy.manifest import Manifest

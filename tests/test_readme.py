@@ -15,7 +15,7 @@ import pytest
 
 from app.api.application import build_api
 from app.metrics import METRICS
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 from app.policies.watcher import PolicyWatcher
 from app.settings import PREFIX, Settings
 from tests.app.conftest import INTERVAL_S, FakeRenderer

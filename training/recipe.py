@@ -15,7 +15,8 @@ import tyro
 
 from training.environment.actions import ActionFilter, ActionMapping
 from training.environment.coaching import Coaching
-from training.environment.pipeline import Pipeline, Simulator
+from training.environment.observation import Pipeline
+from training.environment.pipeline import Simulator
 from training.policy.manifest import PolicyDescription
 from training.policy.network import (
     ConvLayer,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from app.api.errors import add_error_handlers
 from app.api.routes.act import act_routes
 from app.api.routes.curve import curve_routes
 from app.api.routes.docs import docs_routes
@@ -88,6 +89,7 @@ def build_api(
         servers=[{"url": "."}],
         root_path_in_servers=False,
     )
+    add_error_handlers(api)
     # A redirect would be an answer that the documentation does not know.
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):

@@ -17,7 +17,8 @@ from starlette.requests import Request
 from app.api.npy_header import Body, npy_header
 from app.api.schemas import ActBody
 from app.problems import ProblemError, invalid
-from training.environment.pipeline import FRAME_SHAPE, Pipeline, shrink, to_grey
+from training.environment.observation import FRAME_SHAPE, Pipeline
+from training.environment.pipeline import shrink, to_grey
 
 JSON: Final = "application/json"
 NPY: Final = "application/x-npy"

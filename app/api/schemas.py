@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.policies.bundled import Source
-from training.environment.pipeline import Pipeline
-from training.policy.manifest import Manifest, Name
-from training.store.validation_scores import Validation
+from app.parameters import Seed
+from app.policies.names import SERVED, PolicyName, Source
+from training.environment.observation import Pipeline
 
-SEED_LIMIT = 2**31 - 1
-
-SERVED = "served"
-"""The name of the policy that the service follows."""
-
-PolicyName = Name
-"""Names a policy: ``served``, ``latest``, ``best``, ``bundled``, or a version."""
-
-Seed = Annotated[int, Field(ge=0, le=SEED_LIMIT)]
+if TYPE_CHECKING:
+    from training.policy.manifest import Manifest
+    from training.store.validation_scores import Validation
 
 
 class ActBody(BaseModel):

@@ -9,17 +9,16 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
-from app.api.schemas import SERVED
 from app.driving.drives import Drives
+from app.errors import OverloadedError, RenderTimeoutError
 from app.metrics import Meters
-from app.policies.bundled import Source
+from app.policies.finder import PolicyFinder
 from app.policies.listing import Lister
-from app.policies.shelf import PolicyShelf, UnknownPolicyError
-from app.policies.storage_reads import StorageReads
-from app.policies.watcher import LoadedPolicy, PolicyWatcher
-from app.problems import ProblemError, busy, no_policy
-from app.rendering.films import BusyError, FilmPolicyError
-from app.rendering.renderer import NoCurveError, Renderer
+from app.policies.loading import LoadedPolicy
+from app.policies.names import Source
+from app.policies.storage_reader import StorageReader
+from app.policies.watcher import PolicyWatcher
+from app.rendering.renderer import Renderer
 from app.settings import Settings
 from training.store.policies import PolicyStore
 
@@ -36,8 +35,8 @@ def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
     return version_headers(loaded.policy.version, loaded.source)
 
 
-class Gate:
-    """Lets so much in at once, and turns the rest away."""
+class ConcurrencyLimit:
+    """Limits how much is in progress at once."""
 
     def __init__(self, limit: int, what: str) -> None:
         self._limit = limit
@@ -46,31 +45,14 @@ class Gate:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Be inside meanwhile; raises ProblemError, 503, when there is no room."""
+        """Count one inside the block; raises OverloadedError at the limit."""
         if self._inside >= self._limit:
-            raise busy(f"{self._inside} {self._what} are under way already")
+            raise OverloadedError(f"{self._inside} {self._what} are in progress already")
         self._inside += 1
         try:
             yield
         finally:
             self._inside -= 1
-
-
-@contextmanager
-def failures_as_problems() -> Iterator[None]:
-    """Turn what storage and the renderer may fail with into the problem to answer."""
-    try:
-        yield
-    except BusyError as error:
-        raise busy(str(error)) from error
-    except (FilmPolicyError, UnknownPolicyError) as error:
-        raise ProblemError(404, "no-such-policy", str(error)) from error
-    except NoCurveError as error:
-        raise ProblemError(404, "no-curve", str(error)) from error
-    except OSError as error:
-        raise ProblemError(
-            503, "storage-away", f"storage cannot be read: {error}", retry_after_s=5
-        ) from error
 
 
 class Service:
@@ -90,49 +72,35 @@ class Service:
         self.renderer = renderer
         self.store = store
         self.meters = meters
-        self._reads = StorageReads(store.storage.root)
-        self.lister = Lister(store, self._reads)
-        self.shelf = PolicyShelf(store, watcher, self.lister, self._reads)
+        self._reader = StorageReader(store.storage.root)
+        self.lister = Lister(store, self._reader)
+        self.policies = PolicyFinder(store, watcher, self.lister, self._reader)
         self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
         """Where all live drives are simulated: one thread leaves queries the most."""
-        self._rendering = Gate(settings.film_pending, "requests for films and curves")
+        self._rendering = ConcurrencyLimit(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
         self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")
 
-    def loaded(self) -> LoadedPolicy:
-        """The policy to serve, read once; raises ProblemError, 503, before there is one."""
-        loaded = self.watcher.loaded
-        if loaded is None:
-            raise no_policy(self.store.storage.root)
-        return loaded
-
-    async def find(self, name: str) -> LoadedPolicy:
-        """The policy of a name, see :meth:`PolicyShelf.find`; raises ProblemError."""
-        loaded = self.loaded()
-        if name == SERVED:
-            return loaded
-        with failures_as_problems():
-            return await self.shelf.find(name)
-
     @asynccontextmanager
     async def rendering(self) -> AsyncIterator[None]:
-        """Ask the renderer inside: in bounded number and time, and failures become problems."""
-        limit = self.settings.film_timeout_s
-        with self._rendering.enter(), failures_as_problems():
+        """Call the renderer inside: limits how many requests wait for it, and for how long.
+
+        Raises:
+            OverloadedError: Too many requests wait.
+            RenderTimeoutError: The result was not ready in time.
+        """
+        limit_s = self.settings.film_timeout_s
+        with self._rendering.enter():
             try:
-                async with asyncio.timeout(limit) as timer:
+                async with asyncio.timeout(limit_s) as timer:
                     yield
             except TimeoutError as error:
-                # Storage's own time limits raise the same.
                 if not timer.expired():
                     raise
-                raise ProblemError(
-                    503,
-                    "render-timeout",
-                    f"it was not ready within {limit:g} s; ask again when less is going on, or for "
-                    "fewer episodes, steps or pictures per second",
-                    retry_after_s=10,
+                raise RenderTimeoutError(
+                    f"it was not ready within {limit_s:g} s; try again later, or ask for fewer "
+                    "episodes, steps or pictures per second"
                 ) from error
 
     async def compute(self, work: Callable[[], T], *, reads_json: bool) -> T:
@@ -149,6 +117,6 @@ class Service:
     def close(self) -> None:
         """Stop the watcher and the threads."""
         self.watcher.stop()
-        self._reads.close()
+        self._reader.close()
         for threads in (self._threads, self._json_thread, self.simulation):
             threads.shutdown(wait=False, cancel_futures=True)

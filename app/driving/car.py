@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.driving.picture import LivePicture, jpeg
 from app.driving.protocol import LaneEnd, LaneStart
-from app.policies.watcher import LoadedPolicy
-from training.environment.pipeline import SIMULATOR_FPS, Pipeline, Pixels
+from app.policies.loading import LoadedPolicy
+from training.environment.observation import SIMULATOR_FPS, Pipeline, Pixels
 from training.evaluation.rollout import Drive, PolicyDriver
 
 FPS: Final = 25
@@ -26,7 +26,7 @@ FRAMES_PER_PICTURE: Final = SIMULATOR_FPS // FPS
 _BY_HAND: Final = Pipeline(frame_skip=FRAMES_PER_PICTURE)
 
 
-class Hands:
+class ManualControls:
     """A client at the wheel: what was last said holds. Any thread may say it."""
 
     def __init__(self) -> None:
@@ -101,11 +101,11 @@ class _Dashcam(gym.Wrapper[Any, Any, Any, Any]):
         )
 
 
-class Lane:
+class SimulatedCar:
     """One episode on one track. Everything in it is for one thread at a time."""
 
     def __init__(
-        self, number: int, seed: int, driver: LoadedPolicy | Hands, size: tuple[int, int]
+        self, number: int, seed: int, driver: LoadedPolicy | ManualControls, size: tuple[int, int]
     ) -> None:
         """Put the car at the start.
 

@@ -59,7 +59,7 @@ class Drives:
             return
 
 
-class Line:
+class ClientConnection:
     """One client's connection, accepted."""
 
     def __init__(self, socket: WebSocket, idle_s: float) -> None:
@@ -97,7 +97,7 @@ class Line:
             content: bytes = message["bytes"]
             if len(content) > _BINARY_BYTES:
                 raise DriveClosedError(
-                    Close.TOO_BIG, f"a binary message is longer than {_BINARY_BYTES} bytes"
+                    Close.MESSAGE_TOO_BIG, f"a binary message is longer than {_BINARY_BYTES} bytes"
                 )
             return content
         self._check(text)
@@ -106,7 +106,7 @@ class Line:
     def _check(self, text: str) -> None:
         if len(text) > _TEXT_BYTES or len(text.encode()) > _TEXT_BYTES:
             raise DriveClosedError(
-                Close.TOO_BIG, f"a text message is longer than {_TEXT_BYTES} bytes"
+                Close.MESSAGE_TOO_BIG, f"a text message is longer than {_TEXT_BYTES} bytes"
             )
         second = int(asyncio.get_running_loop().time())
         if second != self._second:
@@ -114,7 +114,7 @@ class Line:
         self._texts += 1
         if self._texts > _TEXTS_PER_S:
             raise DriveClosedError(
-                Close.NOT_OF_THE_PROTOCOL, f"more than {_TEXTS_PER_S} text messages in a second"
+                Close.PROTOCOL_ERROR, f"more than {_TEXTS_PER_S} text messages in a second"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from app.driving.drives import Line, until_first
+from app.driving.drives import ClientConnection, until_first
 from app.driving.protocol import (
     Close,
     DriveClosedError,
@@ -19,9 +19,10 @@ from app.driving.protocol import (
     read_frames_message,
     text_of,
 )
-from app.policies.shelf import PolicyShelf
-from app.policies.watcher import LoadedPolicy
-from training.environment.pipeline import FRAME_SHAPE, PictureStack, Pixels, shrink, to_grey
+from app.policies.finder import PolicyFinder
+from app.policies.loading import LoadedPolicy
+from training.environment.observation import FRAME_SHAPE, Pixels
+from training.environment.pipeline import PictureStack, shrink, to_grey
 from training.evaluation.rollout import PolicyDriver
 
 _WAITING: Final = 64
@@ -66,7 +67,7 @@ class FramesEpisode:
             return shrink(to_grey(pixels.reshape(FRAME_SHAPE)), size)
         most = max(_FRAME_BYTES, size * size)
         raise DriveClosedError(
-            Close.TOO_BIG if len(content) > most else Close.NOT_OF_THE_PROTOCOL,
+            Close.MESSAGE_TOO_BIG if len(content) > most else Close.PROTOCOL_ERROR,
             f"a picture of {len(content)} bytes; it must be {_FRAME_BYTES} (96×96×3 RGB) or "
             f"{size * size} ({size}×{size} grey)",
         )
@@ -76,28 +77,32 @@ class FramesDrive:
     """Answers one client's pictures, episode after episode."""
 
     def __init__(
-        self, line: Line, query: FramesQuery, shelf: PolicyShelf, compute: Compute
+        self,
+        connection: ClientConnection,
+        query: FramesQuery,
+        finder: PolicyFinder,
+        compute: Compute,
     ) -> None:
-        self._line = line
+        self._connection = connection
         self._query = query
-        self._shelf = shelf
+        self._finder = finder
         self._compute = compute
         self._waiting: asyncio.Queue[Reset | bytes] = asyncio.Queue(_WAITING)
 
     async def run(self) -> None:
-        """Answer until the drive is closed, by raising why; see ``Line.receive`` and the shelf."""
+        """Answer until the drive is closed, by raising why; see its errors."""
         await until_first(self._listen(), self._answer())
 
     async def _listen(self) -> None:
         while True:
-            message = await self._line.receive()
+            message = await self._connection.receive()
             try:
                 self._waiting.put_nowait(
                     message if isinstance(message, bytes) else read_frames_message(message)
                 )
             except asyncio.QueueFull as error:
                 raise DriveClosedError(
-                    Close.NOT_OF_THE_PROTOCOL,
+                    Close.PROTOCOL_ERROR,
                     f"{_WAITING} messages wait already; send a picture once the action came",
                 ) from error
 
@@ -109,10 +114,10 @@ class FramesDrive:
                 episode = await self._start()
                 continue
             action = await self._compute(partial(episode.decide, message))
-            await self._line.send_bytes(action)
+            await self._connection.send_bytes(action)
 
     async def _start(self) -> FramesEpisode:
-        loaded = await self._shelf.find(self._query.policy)
+        loaded = await self._finder.find(self._query.policy)
         pipeline = loaded.policy.description.pipeline
         start = FramesStart(
             policy=loaded.ref.version,
@@ -121,5 +126,5 @@ class FramesDrive:
             size=pipeline.size,
             stack=pipeline.stack,
         )
-        await self._line.send_text(text_of(start))
+        await self._connection.send_text(text_of(start))
         return FramesEpisode(loaded, self._query.seed)

@@ -6,8 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from app.driving.car import FPS, FRAMES_PER_PICTURE, Hands, Lane
-from app.driving.drives import Line, until_first
+from app.driving.car import FPS, FRAMES_PER_PICTURE, ManualControls, SimulatedCar
+from app.driving.drives import ClientConnection, until_first
 from app.driving.protocol import (
     YOU,
     Close,
@@ -24,8 +24,8 @@ from app.driving.protocol import (
     read_live_message,
     text_of,
 )
-from app.policies.shelf import PolicyShelf
-from app.policies.watcher import LoadedPolicy
+from app.policies.finder import PolicyFinder
+from app.policies.loading import LoadedPolicy
 
 _AHEAD: Final = 50
 """Simulator frames that are sent at most beyond the newest one that the client has seen."""
@@ -35,36 +35,40 @@ class LiveDrive:
     """One client's tracks, one after the other."""
 
     def __init__(
-        self, line: Line, query: LiveQuery, shelf: PolicyShelf, simulation: ThreadPoolExecutor
+        self,
+        connection: ClientConnection,
+        query: LiveQuery,
+        finder: PolicyFinder,
+        simulation: ThreadPoolExecutor,
     ) -> None:
         """Get ready.
 
         Args:
-            line: To the client.
+            connection: To the client.
             query: The first track.
-            shelf: Where policies are found, anew for each track.
+            finder: Where policies are found, anew for each track.
             simulation: One thread, in which all live drives are simulated and encoded.
         """
-        self._line = line
+        self._connection = connection
         self._query = query
-        self._shelf = shelf
+        self._finder = finder
         self._simulation = simulation
-        self._hands = Hands()
+        self._manual = ManualControls()
         self._paused = False
         self._sent = self._seen = 0
         self._told = asyncio.Event()
         self._anew = asyncio.Event()
 
     async def run(self) -> None:
-        """Drive until the drive is closed, by raising why; see ``Line.receive`` and the shelf."""
+        """Drive until the drive is closed, by raising why; see its errors."""
         await until_first(self._listen(), self._drive_tracks())
 
     async def _listen(self) -> None:
         while True:
-            message = await self._line.receive()
+            message = await self._connection.receive()
             if isinstance(message, bytes):
                 raise DriveClosedError(
-                    Close.NOT_OF_THE_PROTOCOL, "binary messages are for mode=frames only"
+                    Close.PROTOCOL_ERROR, "binary messages are for mode=frames only"
                 )
             self._take(read_live_message(message))
             self._told.set()
@@ -78,7 +82,7 @@ class LiveDrive:
             case Pause():
                 self._paused = message.paused
             case Controls():
-                self._hands.set(message.steering, message.gas, message.brake)
+                self._manual.set(message.steering, message.gas, message.brake)
             case Seen():
                 # Of the track before, it may name a frame that is still to come.
                 self._seen = max(self._seen, min(message.frame, self._sent))
@@ -92,11 +96,11 @@ class LiveDrive:
         query = self._query
         drivers = [await self._find(name) for name in query.drivers]
         size = (query.width, round(query.width * 2 / 3))
-        lanes: list[Lane] = []
+        lanes: list[SimulatedCar] = []
 
         def begin() -> None:
             for number, driver in enumerate(drivers):
-                lanes.append(Lane(number, query.seed, driver, size))
+                lanes.append(SimulatedCar(number, query.seed, driver, size))
 
         def end() -> None:
             for lane in lanes:
@@ -114,18 +118,18 @@ class LiveDrive:
                 lanes=[lane.start() for lane in lanes],
             )
             self._sent = self._seen = 0
-            await self._line.send_text(text_of(start))
+            await self._connection.send_text(text_of(start))
             await self._stream(lanes)
-            await self._line.send_text(text_of(LiveEnd(lanes=[lane.end() for lane in lanes])))
+            await self._connection.send_text(text_of(LiveEnd(lanes=[lane.end() for lane in lanes])))
         finally:
             # After what is still being driven there.
             self._simulation.submit(end)
         await self._anew.wait()
 
-    async def _find(self, name: str) -> LoadedPolicy | Hands:
-        return self._hands if name == YOU else await self._shelf.find(name)
+    async def _find(self, name: str) -> LoadedPolicy | ManualControls:
+        return self._manual if name == YOU else await self._finder.find(name)
 
-    async def _stream(self, lanes: list[Lane]) -> None:
+    async def _stream(self, lanes: list[SimulatedCar]) -> None:
         """Send the pictures at the simulator's speed; what is late is not made up for."""
         loop = asyncio.get_running_loop()
         frame, due = 0, loop.time()
@@ -138,7 +142,7 @@ class LiveDrive:
                 self._told.clear()
                 await self._told.wait()
             for picture in await loop.run_in_executor(self._simulation, advance):
-                await self._line.send_bytes(picture)
+                await self._connection.send_bytes(picture)
             self._sent = frame
             frame += FRAMES_PER_PICTURE
             due = max(due + 1 / FPS, loop.time())

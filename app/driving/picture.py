@@ -8,7 +8,7 @@ from typing import Final
 
 import cv2
 
-from training.environment.pipeline import Pixels
+from training.environment.observation import Pixels
 
 _HEADER: Final = struct.Struct("<BBHIffffffHHI")
 _KIND: Final = 1

@@ -9,10 +9,10 @@ from typing import Annotated, Final, Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.api.schemas import SERVED, Seed
 from app.middleware.websockets import close_reason
-from app.policies.bundled import Source
-from training.policy.manifest import Name
+from app.parameters import Seed
+from app.policies.names import SERVED, Source
+from training.policy.name import Name
 
 YOU: Final = "you"
 """The driver who is the client."""
@@ -22,10 +22,10 @@ class Close(IntEnum):
     """Why a drive is closed."""
 
     GOING_AWAY = 1001
-    TOO_BIG = 1009
-    UNFORESEEN = 1011
+    MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     TRY_AGAIN = 1013
-    NOT_OF_THE_PROTOCOL = 4400
+    PROTOCOL_ERROR = 4400
     NO_SUCH_POLICY = 4404
     IDLE = 4408
 
@@ -173,7 +173,7 @@ def _refused(
         # In a tagged union a fault's place begins with the tag.
         place = place[1:]
     field = ".".join([where, *map(str, place)])
-    return DriveClosedError(Close.NOT_OF_THE_PROTOCOL, f"{field}: {message}")
+    return DriveClosedError(Close.PROTOCOL_ERROR, f"{field}: {message}")
 
 
 class FramesStart(BaseModel):

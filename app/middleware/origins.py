@@ -15,7 +15,6 @@ FOREIGN_PAGE: Final = 4403
 """Close code of a WebSocket that a page of an origin that is not allowed opens."""
 
 _EXPOSED = (
-    "Content-Range",
     "ETag",
     "Location",
     "Policy-Source",
@@ -23,7 +22,7 @@ _EXPOSED = (
     "Retry-After",
     "X-Request-ID",
 )
-_ALLOWED = ("Authorization", "If-None-Match", "If-Range", "Range", "X-Request-ID")
+_ALLOWED = ("Authorization", "If-None-Match", "X-Request-ID")
 
 
 CORS: Final[dict[str, Any]] = {

@@ -1,92 +1,74 @@
-"""What storage holds, as everyone in this process sees it: listed seldom, and by one at a time."""
+"""Listings of storage, shared by all requests of this process."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from functools import partial
+from typing import Final
 
+from app.errors import OverloadedError, StorageUnavailableError
 from app.limits import LISTINGS
-from app.policies.storage_reads import StorageReads
-from app.rendering.films import BusyError
+from app.policies.storage_reader import StorageReader
 from training.store.policies import Listing, PolicyStore
 
-_KEPT_S = 5.0
-_LIMIT_S = 10.0
-"""Longest wait. The first listing of a large root takes longer, since it reads every manifest."""
+_KEPT_S: Final = 5.0
+_TIMEOUT_S: Final = 10.0
+"""Longest wait. The first listing of a large root takes longer: it reads every manifest."""
 
 
 class Lister:
-    """Lists storage beside the event loop, to which its methods belong.
+    """Lists storage off the event loop, at most once at a time. It belongs to one event loop.
 
-    A listing that takes longer than anybody waits goes on: who comes later waits for the same one,
-    and what it finds is kept for as long as it took, since those who were let go come back.
+    A listing continues after its callers' timeout, and later callers wait for the same one. Its
+    result is kept for as long as it took, so that callers that come back find it.
     """
 
-    def __init__(self, store: PolicyStore, reads: StorageReads) -> None:
+    def __init__(self, store: PolicyStore, reader: StorageReader) -> None:
         self._store = store
-        self._reads = reads
+        self._reader = reader
         self._running: asyncio.Future[Listing] | None = None
         self._found = Listing([], {})
-        self._begun_at = -math.inf
+        self._started_at = -math.inf
         self._took_s = 0.0
         self._waiting = 0
 
-    async def listing(self, *, new: bool = False) -> Listing:
-        """What storage holds, or held a few seconds ago.
-
-        Args:
-            new: Take only what is listed from now on; for who misses something. Those who wait at
-                the same time share one listing.
+    async def listing(self) -> Listing:
+        """Return what storage holds, or held a few seconds ago.
 
         Raises:
-            BusyError: Too many wait already.
-            TimeoutError: It takes longer, and goes on. As every OSError it counts as storage that
-                is away.
-            OSError: Storage is away, for all who waited.
+            OverloadedError: Too many callers wait already.
+            StorageUnavailableError: Storage cannot be read, or the listing takes too long.
         """
-        self._reads.check()
+        self._reader.check()
         if self._waiting >= LISTINGS:
-            raise BusyError(f"{LISTINGS} wait for storage to be listed already")
+            raise OverloadedError(f"{LISTINGS} requests wait for a listing of storage already")
         self._waiting += 1
         try:
-            return await self._listing(new=new)
+            return await self._listing()
         finally:
             self._waiting -= 1
 
-    async def _listing(self, *, new: bool) -> Listing:
-        asked_at = asyncio.get_running_loop().time()
-        late = self._took_s > _LIMIT_S
-        kept_s = 2 * self._took_s if late else _KEPT_S
-        if not new and self._begun_at >= asked_at - kept_s:
+    async def _listing(self) -> Listing:
+        now = asyncio.get_running_loop().time()
+        kept_s = 2 * self._took_s if self._took_s > _TIMEOUT_S else _KEPT_S
+        if self._started_at >= now - kept_s:
             return self._found
-        if new and self._running is not None:
-            # Begun before, it may have missed the same.
-            await self._wait(self._running, asked_at + _LIMIT_S)
         if self._running is None:
-            self._running = self._begin()
+            self._running = self._reader.start(self._store.listing)
+            self._running.add_done_callback(partial(self._ended, now))
         running = self._running
-        await self._wait(running, asked_at + _LIMIT_S)
+        done, _ = await asyncio.wait([running], timeout=_TIMEOUT_S)
+        if not done:
+            raise StorageUnavailableError(
+                f"{self._store.storage.root} is still being listed after {_TIMEOUT_S:g} s"
+            )
         return running.result()
 
-    def _begin(self) -> asyncio.Future[Listing]:
-        running = self._reads.begin(self._store.listing)
-        # Before anybody waits for it, and so before they go on.
-        running.add_done_callback(partial(self._ended, asyncio.get_running_loop().time()))
-        return running
-
-    def _ended(self, begun_at: float, running: asyncio.Future[Listing]) -> None:
+    def _ended(self, started_at: float, running: asyncio.Future[Listing]) -> None:
         self._running = None
         if running.cancelled() or running.exception() is not None:
             return
         self._found = running.result()
-        self._begun_at = begun_at
-        self._took_s = asyncio.get_running_loop().time() - begun_at
-
-    async def _wait(self, running: asyncio.Future[Listing], until: float) -> None:
-        left_s = until - asyncio.get_running_loop().time()
-        done, _ = await asyncio.wait([running], timeout=left_s)
-        if not done:
-            raise TimeoutError(
-                f"{self._store.storage.root} is still being listed after {_LIMIT_S:g} s"
-            )
+        self._started_at = started_at
+        self._took_s = asyncio.get_running_loop().time() - started_at

@@ -6,11 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
-from app.policies.bundled import Source
+from app.policies.loading import LoadedPolicy, build_policy
 from training.policy.acting import Policy
 from training.store.layout import PolicyRef
 from training.store.pointers import POINTER_FILES, Follow, read_pointers
@@ -20,16 +18,6 @@ from training.store.published import BrokenPolicyError, missing_manifest
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class LoadedPolicy:
-    """A policy that is ready to act, and since when."""
-
-    policy: Policy
-    ref: PolicyRef
-    loaded_at: datetime
-    source: Source = "storage"
 
 
 class PolicyWatcher:
@@ -157,13 +145,11 @@ class PolicyWatcher:
         """Serve the fallback, if there is one and nothing else yet."""
         if self.fallback is None or self.loaded is not None:
             return
-        manifest = self.fallback.manifest
-        ref = PolicyRef(run=manifest.run, version=manifest.version)
-        self._fallen_back = LoadedPolicy(self.fallback, ref, datetime.now(UTC), "bundled")
+        self._fallen_back = LoadedPolicy.now(self.fallback, "bundled")
         self._ready.set()
         logger.info(
             "the bundled policy %s is served until there is one in %s",
-            ref.version,
+            self.fallback.version,
             self._store.storage.root,
         )
 
@@ -225,7 +211,7 @@ class PolicyWatcher:
             if self._stop.is_set():
                 return faults
             try:
-                policy = self._build(ref)
+                policy = build_policy(self._store.fetch(ref))
             except FileNotFoundError:
                 # A newer one has taken its place, and it was deleted: nothing is wrong.
                 if not self._store.missed(ref, self.follow):
@@ -241,7 +227,7 @@ class PolicyWatcher:
                 self._skip(ref, f"{ref.version}: it cannot be read: {error}", faults)
             else:
                 self._broken.pop(ref, None)
-                self._loaded = LoadedPolicy(policy, ref, datetime.now(UTC))
+                self._loaded = LoadedPolicy.now(policy, "storage")
                 self._ready.set()
                 _tell(self._on_reload, True)
                 logger.info("policy %s of run %s is served now", ref.version, ref.run)
@@ -257,25 +243,6 @@ class PolicyWatcher:
         self._broken[ref] = reason
         faults.append(reason)
         _tell(self._on_reload, False)
-
-    def _build(self, ref: PolicyRef) -> Policy:
-        """Fetch, verify, build and warm up.
-
-        Raises:
-            FileNotFoundError: It is not there.
-            BrokenPolicyError: Any of it failed for a reason that lies in the policy.
-            OSError: Storage is away.
-        """
-        try:
-            policy = Policy.from_published(self._store.fetch(ref))
-            policy.warm_up()
-        except (BrokenPolicyError, OSError):
-            raise
-        except Exception as error:
-            raise BrokenPolicyError(
-                f"{ref.version}: it cannot be built: {type(error).__name__}: {error}"
-            ) from error
-        return policy
 
 
 def _tell(listener: Callable[[T], None] | None, news: T) -> None:

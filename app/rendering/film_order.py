@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 
-from app.policies.bundled import Source
+from app.policies.names import Source
 from training.evaluation.film import WIDTH, FilmFormat
 
 FPS = 25

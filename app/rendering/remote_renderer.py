@@ -1,4 +1,4 @@
-"""The renderer as the ingress sees it: another deployment."""
+"""Call the renderer's deployment from the ingress."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from app.policies.bundled import Source
+from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
+from app.policies.names import Source
 from app.rendering.film_order import FilmOrder
-from app.rendering.films import BusyError, FilmPolicyError
-from app.rendering.renderer import RENDER_FAILURES, CurveEncoding, RenderFailure
+from app.rendering.renderer import RENDER_ERRORS, CurveEncoding, RenderError
 from training.policy.acting import Policy
 from training.store.published import PublishedPolicy
 
 
 class RemoteRenderer:
-    """A :class:`app.rendering.renderer.Renderer` that asks the deployment which renders."""
+    """A :class:`app.rendering.renderer.Renderer` that calls the renderer's deployment."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
-        self._handed_over: str | None = None
-        """The version of the policy that the renderer was given last."""
+        self._sent_version: str | None = None
+        """Version of the policy that was sent last."""
 
     async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
         """See :meth:`app.rendering.renderer.Renderer.film`.
 
-        The policy goes along with its first order only, and where the renderer, which keeps a few,
-        has it no more and does not find it in storage.
+        The policy is sent with its first order only, and again if the renderer has dropped it and
+        cannot load it from storage.
         """
         if policy is None:
             return await self._answer(self._handle.film.remote(order))
-        if policy.version == self._handed_over:
+        if policy.version == self._sent_version:
             try:
                 return await self._answer(self._handle.film.remote(order))
-            except (FilmPolicyError, OSError):
+            except (PolicyNotFoundError, StorageUnavailableError):
                 pass
         published = PublishedPolicy(policy.manifest, policy.weights)
         film = await self._answer(self._handle.film.remote(order, published))
-        self._handed_over = policy.version
+        self._sent_version = policy.version
         return film
 
     async def curve(
@@ -59,13 +59,13 @@ class RemoteRenderer:
     @staticmethod
     async def _answer(response: Any) -> bytes:
         try:
-            answer: bytes | RenderFailure = await response
+            answer: bytes | RenderError = await response
         except (BackPressureError, DeploymentUnavailableError, RayActorError) as error:
-            raise BusyError("the renderer does not answer at the moment") from error
+            raise OverloadedError("the renderer does not answer at the moment") from error
         except asyncio.CancelledError:
-            # Serve itself does this only where the caller has left.
+            # Serve itself cancels only the requests of clients that disconnect.
             response.cancel()
             raise
-        if isinstance(answer, RENDER_FAILURES):
+        if isinstance(answer, RENDER_ERRORS):
             raise answer
         return answer

@@ -1,40 +1,48 @@
-"""What the API asks of whoever makes films and curves, and how that can fail."""
+"""The interface of a renderer of films and training curves, and its errors."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from app.policies.bundled import Source
+from app.errors import (
+    CurveNotFoundError,
+    OverloadedError,
+    PolicyNotFoundError,
+    StorageUnavailableError,
+)
+from app.policies.names import Source
 from app.rendering.film_order import FilmOrder
-from app.rendering.films import BusyError, FilmPolicyError
-from training.policy.acting import Policy
+
+if TYPE_CHECKING:
+    from training.policy.acting import Policy
 
 CurveEncoding = Literal["png", "svg", "json"]
 
 
-class NoCurveError(Exception):
-    """A run has no training curve; the message says why."""
-
-
-RenderFailure = BusyError | FilmPolicyError | NoCurveError | OSError
-RENDER_FAILURES = (BusyError, FilmPolicyError, NoCurveError, OSError)
-"""What may go wrong without anyone having made a mistake."""
+RenderError = OverloadedError | PolicyNotFoundError | CurveNotFoundError | StorageUnavailableError
+RENDER_ERRORS = (
+    OverloadedError,
+    PolicyNotFoundError,
+    CurveNotFoundError,
+    StorageUnavailableError,
+)
+"""Errors of a renderer that are not bugs."""
 
 
 class Renderer(Protocol):
-    """Makes films and curves without holding up the caller's event loop."""
+    """Renders films and curves off the caller's event loop."""
 
     async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
-        """The film as a file.
+        """Return a film as a file.
 
         Args:
             order: What to show.
-            policy: Its policy, where the caller has it: storage may be away then.
+            policy: Its policy, if the caller has it; else it is loaded from storage.
 
         Raises:
-            BusyError: Too many films are waiting.
-            FilmPolicyError: The order's policy is not where it was any more.
-            OSError: Storage is away.
+            OverloadedError: Too many films are waiting.
+            PolicyNotFoundError: The order's policy is missing or broken.
+            StorageUnavailableError: Storage cannot be read.
         """
         ...
 
@@ -46,11 +54,11 @@ class Renderer(Protocol):
         finetune_at: int | None,
         source: Source = "storage",
     ) -> bytes:
-        """A trial's training curve as a file.
+        """Return a trial's training curve as a file.
 
         Raises:
-            NoCurveError: The run has no table of progress, or none that can be read.
-            BusyError: Too many requests are waiting.
-            OSError: Storage is away.
+            CurveNotFoundError: The run has no progress table, or an unreadable one.
+            OverloadedError: Too many requests are waiting.
+            StorageUnavailableError: Storage cannot be read.
         """
         ...

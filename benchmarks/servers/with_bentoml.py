@@ -14,7 +14,7 @@ import bentoml
 import numpy as np
 import torch
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 
 
 @bentoml.service(workers=1, threads=2, logging={"access": {"enabled": False}})

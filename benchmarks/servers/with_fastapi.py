@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 
 
 def build() -> FastAPI:

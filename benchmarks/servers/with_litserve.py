@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from fastapi import Body
 
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 
 
 class PolicyApi(litserve.LitAPI):  # type: ignore[misc]

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message
 from app.api.application import build_api
 from app.local.environment import NoHAProxyError, find_haproxy
 from app.metrics import Metric
-from app.policies.bundled import Source
+from app.policies.names import Source
 from app.policies.watcher import PolicyWatcher
 from app.rendering.film_order import FilmOrder
 from app.rendering.renderer import CurveEncoding

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import app
+
+APP = Path(app.__file__).parent
 
 INGRESS = (
     "app.api.application, app.api.service, app.policies.watcher, app.policies.bundled, "
@@ -23,6 +29,46 @@ def loaded_by(modules: str) -> set[str]:
 
 def test_the_api_needs_neither_ray_nor_plots_nor_tables() -> None:
     assert not loaded_by(INGRESS) & {"ray", "matplotlib", "pandas"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["app.api.schemas", "app.driving.protocol", "app.errors", "app.policies.names", "app.settings"],
+)
+def test_light_modules_load_no_network_and_no_simulator(module: str) -> None:
+    assert not loaded_by(module) & {"torch", "Box2D", "pygame", "gymnasium", "cv2", "ray"}
+
+
+LAYERS = (
+    ("page", "bundled"),
+    ("limits", "logs", "errors", "parameters"),
+    ("client", "problems", "settings"),
+    ("policies",),
+    ("metrics",),
+    ("middleware",),
+    ("rendering", "driving"),
+    ("api",),
+    ("policy_server",),
+    ("main",),
+    ("local", "demo"),
+)
+"""Parts of ``app``, lowest first: a part imports only from itself and from lower ones."""
+
+
+def test_imports_run_in_one_direction() -> None:
+    level = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+    for path in sorted(APP.rglob("*.py")):
+        importer = path.relative_to(APP).parts[0].removesuffix(".py")
+        if importer == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            if not node.module.startswith("app."):
+                continue
+            imported = node.module.split(".")[1]
+            allowed = imported == importer or level[imported] < level[importer]
+            assert allowed, f"{path.relative_to(APP)} imports {node.module}"
 
 
 def test_the_client_needs_neither_ray_nor_torch_nor_a_simulator() -> None:

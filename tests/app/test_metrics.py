@@ -16,7 +16,7 @@ from app.metrics import (
     FilmCounts,
     Meters,
 )
-from app.policies.watcher import LoadedPolicy
+from app.policies.loading import LoadedPolicy
 from tests.app.conftest import FakeSink
 from tests.conftest import FIRST_PUBLISHED, build_policy
 from training.store.layout import PolicyRef

@@ -43,7 +43,7 @@ def test_a_token_that_protects_nothing_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     monkeypatch.setenv("CARRACING_API_TOKEN", token)
-    with pytest.raises(SettingsError, match="CARRACING_API_TOKEN.*16") as caught:
+    with pytest.raises(SettingsError, match=r"CARRACING_API_TOKEN.*16") as caught:
         load_settings()
     shown = "".join(traceback.format_exception(caught.value))
     assert "CARRACING_API_TOKEN" in shown

@@ -10,7 +10,7 @@ import torch
 
 from training.environment.actions import to_controls
 from training.environment.coaching import Coaching
-from training.environment.pipeline import Pipeline
+from training.environment.observation import Pipeline
 from training.policy.distributions import mean
 from training.policy.network import NetworkShape
 from training.recipe import RECIPES, Asha, Choice, LogUniform, Recipe

@@ -7,56 +7,27 @@ channels last. Pixels stay uint8; the network scales them to [0, 1].
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.box2d.car_racing import FPS, STATE_H, STATE_W, CarRacing
+from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.environment.observation import (
+    EPISODE_FRAMES,
+    FRAME_SHAPE,
+    Pipeline,
+    Pixels,
+)
 from training.simulator import FastCarRacing
 from training.simulator.film_view import FilmView
 
-Pixels = NDArray[np.uint8]
 Simulator = Literal["fast", "stock"]
 """``fast`` trains and films; ``stock`` is Gymnasium's own, on which scores are taken."""
 
-SIMULATOR_FPS = FPS
-"""Simulator frames in a second of simulated time."""
-EPISODE_FRAMES = 1000
-"""Time limit of CarRacing-v3, in simulator frames."""
-FRAME_SHAPE = (STATE_H, STATE_W, 3)
-
 _GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """The numbers of the observation pipeline; a policy's manifest carries them."""
-
-    frame_skip: int = 4
-    """Simulator frames that one decision is held for."""
-    size: int = 84
-    """Height and width of the picture that the network sees, in pixels."""
-    stack: int = 4
-    """Pictures in an observation, oldest first."""
-    reward_scale: float = 0.1
-    """Factor on the summed rewards of a decision, for training only."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no pipeline can have with a ValueError that names them."""
-        for name in ("frame_skip", "size", "stack"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not self.reward_scale > 0:
-            raise ValueError(f"reward_scale is {self.reward_scale}; it must be above 0")
-
-    @property
-    def observation_shape(self) -> tuple[int, int, int]:
-        """(height, width, stack) of one observation, uint8."""
-        return (self.size, self.size, self.stack)
 
 
 def to_grey(frame: Pixels) -> Pixels:

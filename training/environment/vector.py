@@ -16,7 +16,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from training.environment.actions import ActionMapping, output_space, to_controls
-from training.environment.pipeline import Pixels
+from training.environment.observation import Pixels
 
 PictureEnv = gym.Env[Pixels, NDArray[np.float32]]
 """An environment that gives single pictures, (height, width) uint8, and takes controls."""

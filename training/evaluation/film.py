@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from training.environment.pipeline import SIMULATOR_FPS
+from training.environment.observation import SIMULATOR_FPS
 from training.evaluation.rollout import Shot
 
 FilmFormat = Literal["gif", "webp"]

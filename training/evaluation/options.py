@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import tyro
 
 from training.environment.actions import ActionFilter
-from training.environment.pipeline import EPISODE_FRAMES, SIMULATOR_FPS
+from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS
 from training.environment.seeds import GIVEN_SEEDS, SCORE_SEEDS
 from training.evaluation.film import WIDTH
 

@@ -21,7 +21,7 @@ from typing import Final
 import torch
 
 from training.environment.actions import ActionFilter
-from training.environment.pipeline import EPISODE_FRAMES
+from training.environment.observation import EPISODE_FRAMES
 from training.evaluation.rollout import Episode, drive
 from training.policy.acting import Policy
 from training.policy.manifest import PolicyDescription

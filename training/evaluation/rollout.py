@@ -13,15 +13,8 @@ from gymnasium.envs.box2d.car_racing import CarRacing
 from numpy.typing import NDArray
 
 from training.environment.actions import ActionFilter
-from training.environment.pipeline import (
-    EPISODE_FRAMES,
-    SIMULATOR_FPS,
-    Pipeline,
-    Pixels,
-    Simulator,
-    Wrap,
-    make_env,
-)
+from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS, Pipeline, Pixels
+from training.environment.pipeline import Simulator, Wrap, make_env
 from training.policy.acting import Policy
 
 

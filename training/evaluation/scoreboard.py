@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from training.environment.actions import ActionFilter
-from training.environment.pipeline import EPISODE_FRAMES
+from training.environment.observation import EPISODE_FRAMES
 from training.environment.seeds import SCORE_SEEDS
 from training.evaluation.provenance import provenance
 from training.evaluation.rollout import Episode

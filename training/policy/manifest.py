@@ -12,7 +12,8 @@ import pydantic_core
 from pydantic import Field
 
 from training.environment.actions import ActionFilter, ActionMapping, output_count
-from training.environment.pipeline import Pipeline
+from training.environment.observation import Pipeline
+from training.policy.name import Name
 from training.policy.network import Actor, NetworkShape, Precision
 
 FORMAT_VERSION: Final = 1
@@ -20,9 +21,6 @@ _SEAL: Final = "seal"
 """Key of ``manifest.json`` with a SHA-256 of all the others and their values."""
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE: Final = "policy.safetensors"
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-"""A name that is one safe path segment and one safe part of an address."""
 
 
 class FileDigest(pydantic.BaseModel, frozen=True, extra="forbid"):

@@ -24,7 +24,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from training.environment.coaching import SCORE
-from training.environment.pipeline import Pixels
+from training.environment.observation import Pixels
 from training.environment.seeds import environment_seeds
 from training.environment.vector import FINAL_INFO, FINAL_PICTURE, VectorDriving
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pydantic
 
-from training.policy.manifest import Name
+from training.policy.name import Name
 
 RUNS = "runs"
 LATEST_FILE = "latest.json"
@@ -28,6 +28,15 @@ class PolicyRef(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     run: Name
     version: Name
+
+    @classmethod
+    def of_version(cls, version: str) -> PolicyRef:
+        """The place of a version, whose name is ``<run>-<iteration>-<digest>``.
+
+        Raises:
+            pydantic.ValidationError: It is not such a name.
+        """
+        return cls(run=version.rsplit("-", 2)[0], version=version)
 
     @property
     def folder(self) -> str:

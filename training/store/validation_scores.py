@@ -15,7 +15,8 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from training.policy.manifest import MANIFEST_FILE, Name
+from training.policy.manifest import MANIFEST_FILE
+from training.policy.name import Name
 from training.store.layout import BEST_FILE, RUNS, PolicyRef, validation_file
 from training.store.pointers import answers, read_pointer, write_pointer
 from training.store.published import BrokenPolicyError, faults

@@ -55,7 +55,7 @@ def act_routes(service: Service) -> APIRouter:
         # app.middleware.admission has read it whole, within the limits.
         content = await request.body()
         # Not before the body is there: a newer policy may be loaded meanwhile.
-        loaded = await service.find(query.policy)
+        loaded = await service.policies.find(query.policy)
 
         def decide() -> list[list[float]]:
             observations = decode(content, media, loaded.policy.manifest.pipeline, max_batch)

@@ -34,7 +34,7 @@ def curve_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["pictures"])
 
     async def answer(request: Request, query: CurveQuery, encoding: CurveEncoding) -> Response:
-        loaded = service.loaded()
+        loaded = service.policies.served()
         manifest = loaded.policy.manifest
         async with service.rendering():
             content = await service.renderer.curve(

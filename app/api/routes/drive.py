@@ -1,4 +1,4 @@
-"""``WS /drive``: closed-loop driving, of the client's environment or of the service's own."""
+"""``WS /drive``: drive the client's environment, or one that the service simulates."""
 
 from __future__ import annotations
 
@@ -10,55 +10,56 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.service import Service
-from app.driving.drives import Line, until_first
+from app.driving.drives import ClientConnection, until_first
 from app.driving.frames import FramesDrive
 from app.driving.live import LiveDrive
 from app.driving.protocol import Close, DriveClosedError, FramesQuery, read_query
-from app.policies.shelf import UnknownPolicyError
-from app.rendering.films import BusyError
-from training.store.policies import NoPolicyError
+from app.errors import (
+    NoPolicyLoadedError,
+    OverloadedError,
+    PolicyNotFoundError,
+    StorageUnavailableError,
+)
 
 logger = logging.getLogger(__name__)
 
 
 def drive_routes(service: Service) -> APIRouter:
-    """The route of drives."""
+    """Return the route of drives."""
     router = APIRouter()
     compute = partial(service.compute, reads_json=False)
 
     async def run(socket: WebSocket) -> None:
         with service.drives.enter():
             query = read_query(socket.query_params)
-            line = Line(socket, service.settings.drive_idle_s)
+            connection = ClientConnection(socket, service.settings.drive_idle_s)
             drive = (
-                FramesDrive(line, query, service.shelf, compute)
+                FramesDrive(connection, query, service.policies, compute)
                 if isinstance(query, FramesQuery)
-                else LiveDrive(line, query, service.shelf, service.simulation)
+                else LiveDrive(connection, query, service.policies, service.simulation)
             )
             with service.meters.driving(query.mode):
                 await until_first(drive.run(), service.drives.going_away())
 
     async def end(socket: WebSocket) -> DriveClosedError | None:
-        """Why a drive ended; None where the client has left."""
+        """Run a drive; return why it is closed, or None if the client disconnected."""
         try:
             await run(socket)
         except DriveClosedError as closed:
             return closed
         except WebSocketDisconnect:
             return None
-        except UnknownPolicyError as error:
+        except PolicyNotFoundError as error:
             return DriveClosedError(Close.NO_SUCH_POLICY, str(error))
-        except (BusyError, NoPolicyError) as error:
+        except (OverloadedError, NoPolicyLoadedError, StorageUnavailableError) as error:
             return DriveClosedError(Close.TRY_AGAIN, str(error))
-        except OSError as error:
-            return DriveClosedError(Close.TRY_AGAIN, f"storage cannot be read: {error}")
         except Exception:
             logger.exception("a drive failed")
-        return DriveClosedError(Close.UNFORESEEN, "something failed here; it is logged")
+        return DriveClosedError(Close.INTERNAL_ERROR, "the service failed; its log says why")
 
     @router.websocket("/drive")
     async def drive(socket: WebSocket) -> None:
-        # Before anything can be wrong: browsers see the code of no connection that is refused.
+        # Accept before any check: browsers do not show the close code of a refused connection.
         await socket.accept()
         closed = await end(socket)
         if closed is not None:

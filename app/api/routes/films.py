@@ -9,13 +9,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.api.conditional import NOT_MODIFIED, is_known, not_modified
-from app.api.ranges import answer_with
-from app.api.schemas import SERVED, PolicyName, Seed
-from app.api.service import Service, failures_as_problems, policy_headers, version_headers
-from app.policies.shelf import NAMES
+from app.api.service import Service, policy_headers, version_headers
+from app.parameters import Seed
+from app.policies.names import NAMES, SERVED, PolicyName
 from app.problems import invalid, problems
 from app.rendering.film_order import FPS, FilmOrder
-from training.environment.pipeline import EPISODE_FRAMES, SIMULATOR_FPS
+from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS
 from training.evaluation.film import WIDTH, FilmFormat
 
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -98,9 +97,9 @@ def film_routes(service: Service) -> APIRouter:
         name: str, seed: int, given: FilmOptions, encoding: FilmFormat, folder: str
     ) -> Response:
         """To the film of the policy that has this name now."""
-        service.loaded()
+        service.policies.served()
         check_size(given, encoding)
-        loaded = await service.find(name)
+        loaded = await service.policies.find(name)
         options = {
             name: value
             for name, default in defaults.items()
@@ -121,8 +120,7 @@ def film_routes(service: Service) -> APIRouter:
         if version in NAMES:
             return await lead_on(version, seed, options, encoding, "..")
         check_size(options, encoding)
-        with failures_as_problems():
-            manifest, source = await service.shelf.describe(version)
+        manifest, source = await service.policies.describe(version)
         order = FilmOrder(
             run=manifest.run,
             version=manifest.version,
@@ -140,8 +138,10 @@ def film_routes(service: Service) -> APIRouter:
         if is_known(request, order.etag):
             return not_modified(headers)
         async with service.rendering():
-            content = await service.renderer.film(order, service.shelf.served(version, source))
-        return answer_with(request, content, headers=headers, media_type=f"image/{encoding}")
+            content = await service.renderer.film(
+                order, service.policies.served_as(version, source)
+            )
+        return Response(content, headers=headers, media_type=f"image/{encoding}")
 
     def describe(encoding: FilmFormat) -> dict[str, Any]:
         """How a film's own route is declared and documented."""
@@ -150,10 +150,9 @@ def film_routes(service: Service) -> APIRouter:
             "response_class": Response,
             "responses": {
                 200: {"description": "The film.", "content": content},
-                206: {"description": "The part of it that Range asks for.", "content": content},
                 **_ADDRESS,
                 **NOT_MODIFIED,
-                **problems(404, 416, 422, 503),
+                **problems(404, 422, 503),
             },
         }
 
@@ -186,7 +185,7 @@ def film_routes(service: Service) -> APIRouter:
         seed: _FilmSeed,
         options: Annotated[FilmOptions, Query()],
     ) -> Response:
-        """A policy driving a track: the address of this film for ever, in parts as well."""
+        """A policy driving a track. This address always shows the same film."""
         return await answer(request, policy, seed, options, "gif")
 
     @router.head("/gif/{policy}/{seed}.webp", include_in_schema=False)

@@ -18,7 +18,7 @@ from app.api.schemas import (
     PolicySummary,
     ValidationScore,
 )
-from app.api.service import Service, failures_as_problems, policy_headers
+from app.api.service import Service, policy_headers
 from app.problems import problems
 from training.policy.manifest import Manifest
 from training.store.layout import PolicyRef
@@ -56,7 +56,7 @@ def status_routes(service: Service) -> APIRouter:
         response: Response, query: Annotated[PolicyQuery, Query()]
     ) -> LoadedPolicyFacts:
         """What the manifest of the served policy, or of the one that `policy` names, says."""
-        loaded = await service.find(query.policy)
+        loaded = await service.policies.find(query.policy)
         manifest = loaded.policy.manifest
         response.headers.update(policy_headers(loaded))
         response.headers["Cache-Control"] = "no-store"
@@ -82,8 +82,7 @@ def status_routes(service: Service) -> APIRouter:
 
         What is listed may be a few seconds old.
         """
-        with failures_as_problems():
-            listing = await service.lister.listing()
+        listing = await service.lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
         broken = {ref.version: reason for ref, reason in listing.broken.items()}
         # What was tried and is gone since is told only while it is why nothing newer is served.
@@ -126,7 +125,7 @@ def status_routes(service: Service) -> APIRouter:
     @router.get("/health/ready", responses=problems(503), summary="Ready?")
     async def ready(response: Response) -> Health:
         """A policy is loaded and warm; 503 until then."""
-        loaded = service.loaded()
+        loaded = service.policies.served()
         response.headers.update(policy_headers(loaded))
         return Health(status="ready", policy=loaded.policy.version, source=loaded.source)
 

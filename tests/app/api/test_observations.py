@@ -10,7 +10,8 @@ import pytest
 from app.api.observations import JSON, NPY, MediaType, decode
 from app.problems import ProblemError
 from tests.app.conftest import npy, pictures
-from training.environment.pipeline import Pipeline, make_env, shrink, to_grey
+from training.environment.observation import Pipeline
+from training.environment.pipeline import make_env, shrink, to_grey
 
 PIPELINE = Pipeline()
 MAX_BATCH = 8

@@ -20,7 +20,7 @@ from app.api.application import build_api
 from app.client import Client
 from app.client.errors import ServiceError
 from app.client.retries import ATTEMPTS
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 from app.policies.watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.conftest import INTERVAL_S, FakeRenderer, SetProxy, address_of

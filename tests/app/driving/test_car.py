@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.driving.car import Hands, Lane
+from app.driving.car import ManualControls, SimulatedCar
 from app.driving.picture import LivePicture
-from app.policies.watcher import LoadedPolicy
+from app.policies.loading import LoadedPolicy
 from tests.conftest import build_actor, build_policy
-from training.environment.pipeline import Pipeline
+from training.environment.observation import Pipeline
 from training.evaluation import rollout
 from training.evaluation.rollout import Drive, drive
 from training.policy.acting import Policy
@@ -41,7 +41,7 @@ def loaded(policy: Policy) -> LoadedPolicy:
     return LoadedPolicy(policy, ref, datetime.now(UTC), "bundled")
 
 
-def finish(lane: Lane) -> list[LivePicture]:
+def finish(lane: SimulatedCar) -> list[LivePicture]:
     """Drive to the end, as a live drive does."""
     pictures: list[LivePicture] = []
     frame = 0
@@ -55,7 +55,7 @@ def finish(lane: Lane) -> list[LivePicture]:
 
 def test_a_policys_lane_is_its_drive(policy: Policy, loaded: LoadedPolicy) -> None:
     expected = drive(policy, 3, simulator="fast")
-    lane = Lane(1, 3, loaded, SIZE)
+    lane = SimulatedCar(1, 3, loaded, SIZE)
     assert lane.start().model_dump() == {
         "driver": "policy",
         "policy": policy.version,
@@ -85,7 +85,7 @@ def test_a_policys_lane_is_its_drive(policy: Policy, loaded: LoadedPolicy) -> No
 
 def test_pictures_are_as_large_as_asked_for_and_move(loaded: LoadedPolicy) -> None:
     shown = []
-    for picture in finish(Lane(0, 3, loaded, SIZE)):
+    for picture in finish(SimulatedCar(0, 3, loaded, SIZE)):
         with Image.open(io.BytesIO(picture.picture)) as image:
             assert (image.size, image.mode) == (SIZE, "RGB")
             shown.append(np.asarray(image).astype(int))
@@ -93,7 +93,7 @@ def test_pictures_are_as_large_as_asked_for_and_move(loaded: LoadedPolicy) -> No
 
 
 def test_the_policys_view_comes_when_it_is_new(loaded: LoadedPolicy) -> None:
-    pictures = finish(Lane(0, 3, loaded, SIZE))
+    pictures = finish(SimulatedCar(0, 3, loaded, SIZE))
     with_view = [picture.frame for picture in pictures if picture.view]
     assert with_view == [*range(0, FRAMES, 4), FRAMES]
     with Image.open(io.BytesIO(pictures[0].view)) as image:
@@ -101,8 +101,8 @@ def test_the_policys_view_comes_when_it_is_new(loaded: LoadedPolicy) -> None:
 
 
 def test_who_drives_by_hand_is_obeyed_within_a_picture() -> None:
-    hands = Hands()
-    lane = Lane(0, 3, hands, SIZE)
+    hands = ManualControls()
+    lane = SimulatedCar(0, 3, hands, SIZE)
     assert lane.start().model_dump(exclude_none=True) == {"driver": "you"}
     told = [(0.0, 1.0, 0.0)] * 10 + [(-0.5, 0.25, 0.0)] * 10 + [(1.0, 0.0, 0.5)] * 11
     replay = iter(told)
@@ -131,7 +131,7 @@ def test_a_lap_that_is_finished_is_told(
 ) -> None:
     soon = property(lambda env: env.t > 0.3, lambda _, __: None)
     monkeypatch.setattr(FastCarRacing, "new_lap", soon, raising=False)
-    lane = Lane(0, 3, loaded, SIZE)
+    lane = SimulatedCar(0, 3, loaded, SIZE)
     pictures = finish(lane)
     assert pictures[-1].frame < FRAMES
     assert [picture.lap_finished for picture in pictures] == [False] * (len(pictures) - 1) + [True]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.driving.car import Lane
+from app.driving.car import SimulatedCar
 from app.driving.picture import LivePicture
 from tests.app.asgi_socket import Socket, connect
 from tests.app.conftest import Bench
@@ -122,14 +122,14 @@ async def test_pictures_come_at_the_simulators_speed(bench: Bench, ref: PolicyRe
 async def test_what_is_late_is_not_made_up_for(
     bench: Bench, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    until = Lane.until
+    until = SimulatedCar.until
 
-    def late(lane: Lane, frame: int) -> list[bytes]:
+    def late(lane: SimulatedCar, frame: int) -> list[bytes]:
         if frame == 20:
             time.sleep(0.5)
         return until(lane, frame)
 
-    monkeypatch.setattr(Lane, "until", late)
+    monkeypatch.setattr(SimulatedCar, "until", late)
     async with connect(bench.api, "mode=live") as socket:
         await socket.text()
         for _ in range(11):
@@ -306,20 +306,20 @@ async def test_whoever_leaves_leaves_no_environment_open(
     monkeypatch: pytest.MonkeyPatch,
     leave: Callable[[Socket], Any],
 ) -> None:
-    made: list[Lane] = []
-    closed: list[Lane] = []
-    init, close = Lane.__init__, Lane.close
+    made: list[SimulatedCar] = []
+    closed: list[SimulatedCar] = []
+    init, close = SimulatedCar.__init__, SimulatedCar.close
 
-    def note(lane: Lane, *arguments: Any) -> None:
+    def note(lane: SimulatedCar, *arguments: Any) -> None:
         made.append(lane)
         init(lane, *arguments)
 
-    def note_close(lane: Lane) -> None:
+    def note_close(lane: SimulatedCar) -> None:
         closed.append(lane)
         close(lane)
 
-    monkeypatch.setattr(Lane, "__init__", note)
-    monkeypatch.setattr(Lane, "close", note_close)
+    monkeypatch.setattr(SimulatedCar, "__init__", note)
+    monkeypatch.setattr(SimulatedCar, "close", note_close)
     async with connect(bench.api, "mode=live&rival=you") as socket:
         await socket.text()
         await picture(socket)

@@ -60,7 +60,7 @@ def test_parameters_are_read_from_text() -> None:
 def test_other_parameters_are_refused_by_name(parameters: dict[str, str], field: str) -> None:
     with pytest.raises(DriveClosedError) as caught:
         read_query(parameters)
-    assert caught.value.code == Close.NOT_OF_THE_PROTOCOL
+    assert caught.value.code == Close.PROTOCOL_ERROR
     assert caught.value.reason.startswith(f"{field}: ")
 
 
@@ -94,7 +94,7 @@ def test_messages_are_read() -> None:
 def test_other_live_messages_are_refused_by_field(text: str, field: str) -> None:
     with pytest.raises(DriveClosedError) as caught:
         read_live_message(text)
-    assert caught.value.code == Close.NOT_OF_THE_PROTOCOL
+    assert caught.value.code == Close.PROTOCOL_ERROR
     assert caught.value.reason.startswith(f"{field}: ")
 
 

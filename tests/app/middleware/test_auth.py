@@ -219,7 +219,7 @@ async def _close_code(api: ASGIApp, cookie: str, **headers: str) -> int:
 async def test_a_pass_counts_for_websockets_alone(bench: Bench) -> None:
     passes = WebSocketCookie(TOKEN.encode())
     cookie = passes.cookie(secure=False).partition(";")[0]
-    assert await _close_code(bench.api, cookie) == Close.NOT_OF_THE_PROTOCOL
+    assert await _close_code(bench.api, cookie) == Close.PROTOCOL_ERROR
     assert await _close_code(bench.api, f"{cookie}0") == UNAUTHORIZED
     for path in ("/", "/policies", "/drive"):
         response = await bench.client.get(path, headers={"Cookie": cookie})
@@ -231,7 +231,7 @@ async def test_a_pass_does_not_let_other_pages_in(bench: Bench) -> None:
     code = await _close_code(bench.api, cookie, origin="https://evil.example")
     assert code == FOREIGN_PAGE
     code = await _close_code(bench.api, cookie, origin="https://car.test")
-    assert code == Close.NOT_OF_THE_PROTOCOL
+    assert code == Close.PROTOCOL_ERROR
 
 
 async def test_the_token_is_not_shown_by_the_settings(settings: Settings) -> None:

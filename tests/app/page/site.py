@@ -13,11 +13,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app.api.application import build_api
-from app.policies.bundled import load_bundled
+from app.policies.loading import load_bundled
 from app.policies.watcher import PolicyWatcher
 from app.rendering.film_order import FilmOrder
 from app.rendering.render_server import RenderServer
-from app.rendering.renderer import RENDER_FAILURES, RenderFailure
+from app.rendering.renderer import RENDER_ERRORS, RenderError
 from app.settings import Settings
 from tests.app.conftest import INTERVAL_S
 from tests.app.rendering.test_render_server import table
@@ -43,8 +43,8 @@ class LocalRenderer:
         return self._answer(await self._server.curve(*order))
 
     @staticmethod
-    def _answer(answer: bytes | RenderFailure) -> bytes:
-        if isinstance(answer, RENDER_FAILURES):
+    def _answer(answer: bytes | RenderError) -> bytes:
+        if isinstance(answer, RENDER_ERRORS):
             raise answer
         return answer
 

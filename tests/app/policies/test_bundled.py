@@ -6,11 +6,12 @@ from statistics import fmean
 
 import pytest
 
-from app.policies.bundled import FOLDER, load_bundled, read_bundled, read_bundled_progress
+from app.errors import PolicyNotFoundError
+from app.policies.bundled import FOLDER, read_bundled, read_bundled_progress
+from app.policies.loading import load_bundled
 from training.evaluation.progress import read_progress
 from training.evaluation.rollout import drive
 from training.policy.manifest import WEIGHTS_FILE
-from training.store.published import BrokenPolicyError
 
 MOST_BYTES = 10_000_000
 
@@ -44,11 +45,11 @@ def test_its_score_is_its_own() -> None:
 
 def test_what_is_not_whole_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PolicyNotFoundError, match="cannot be used"):
         load_bundled()
     (tmp_path / "manifest.json").write_bytes((FOLDER / "manifest.json").read_bytes())
-    with pytest.raises(BrokenPolicyError, match="is missing"):
+    with pytest.raises(PolicyNotFoundError, match="is missing"):
         load_bundled()
     (tmp_path / WEIGHTS_FILE).write_bytes(b"torn")
-    with pytest.raises(BrokenPolicyError, match="4 bytes"):
+    with pytest.raises(PolicyNotFoundError, match="4 bytes"):
         load_bundled()

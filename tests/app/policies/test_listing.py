@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import pytest
 
+from app.errors import OverloadedError, StorageUnavailableError
 from app.policies import listing
 from app.policies.listing import Lister
-from app.policies.storage_reads import StorageReads
-from app.rendering.films import BusyError
+from app.policies.storage_reader import StorageReader
 from tests.app.conftest import eventually
 from tests.conftest import PublishPolicy
 from tests.support.waiting import PATIENCE_S
@@ -60,7 +60,7 @@ async def test_storage_is_listed_once_for_a_while(
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lister = Lister(store, StorageReads(store.storage.root))
+    lister = Lister(store, StorageReader(store.storage.root))
     found = await asyncio.gather(*(lister.listing() for _ in range(20)))
     assert storage.calls == 1
     ref = publish_policy(store)
@@ -71,28 +71,10 @@ async def test_storage_is_listed_once_for_a_while(
     assert storage.calls == 2
 
 
-async def test_who_misses_something_gets_a_new_one_and_shares_it(
-    store: PolicyStore, storage: Storage, publish_policy: PublishPolicy
-) -> None:
-    lister = Lister(store, StorageReads(store.storage.root))
-    await lister.listing()
-    ref = publish_policy(store)
-    storage.open.clear()
-    first = asyncio.create_task(lister.listing(new=True))
-    await storage.asked(2)
-    # These came after it was begun: it may have missed what they miss.
-    others = [asyncio.create_task(lister.listing(new=True)) for _ in range(20)]
-    await asyncio.sleep(0)  # they begin to wait
-    storage.open.set()
-    for found in await asyncio.gather(first, *others):
-        assert [each.version for each in found.policies] == [ref.version]
-    assert storage.calls == 3
-
-
 async def test_a_failure_is_for_those_who_waited_alone(
     store: PolicyStore, storage: Storage
 ) -> None:
-    lister = Lister(store, StorageReads(store.storage.root))
+    lister = Lister(store, StorageReader(store.storage.root))
     storage.error = ConnectionError("no route")
     storage.open.clear()
     first = asyncio.create_task(lister.listing())
@@ -101,7 +83,7 @@ async def test_a_failure_is_for_those_who_waited_alone(
     await asyncio.sleep(0)  # they begin to wait
     storage.open.set()
     results = await asyncio.gather(first, *others, return_exceptions=True)
-    assert {type(result) for result in results} == {ConnectionError}
+    assert {type(result) for result in results} == {StorageUnavailableError}
     assert storage.calls == 1
     storage.error = None
     assert (await lister.listing()).policies == []
@@ -110,7 +92,7 @@ async def test_a_failure_is_for_those_who_waited_alone(
 async def test_who_leaves_while_it_is_listed_leaves_nothing_behind(
     store: PolicyStore, storage: Storage, publish_policy: PublishPolicy
 ) -> None:
-    lister = Lister(store, StorageReads(store.storage.root))
+    lister = Lister(store, StorageReader(store.storage.root))
     storage.open.clear()
     leaving = asyncio.create_task(lister.listing())
     await storage.asked(1)
@@ -125,20 +107,20 @@ async def test_few_wait_for_it(
     store: PolicyStore, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "LISTINGS", 2)
-    lister = Lister(store, StorageReads(store.storage.root))
+    lister = Lister(store, StorageReader(store.storage.root))
     storage.open.clear()
     waiting = [asyncio.create_task(lister.listing()) for _ in range(2)]
     await asyncio.sleep(0)  # they begin to wait
-    with pytest.raises(BusyError, match="2 wait for storage"):
+    with pytest.raises(OverloadedError, match="2 requests wait"):
         await lister.listing()
     storage.open.set()
     assert len(await asyncio.gather(*waiting)) == 2
     assert (await lister.listing()).policies == []
 
 
-async def gives_up(lister: Lister, *, new: bool = False) -> None:
-    with pytest.raises(TimeoutError, match=r"is still being listed after 0\.1 s"):
-        await lister.listing(new=new)
+async def gives_up(lister: Lister) -> None:
+    with pytest.raises(StorageUnavailableError, match=r"is still being listed after 0\.1 s"):
+        await lister.listing()
 
 
 async def test_one_that_takes_long_goes_on_and_refuses_no_other_read(
@@ -147,17 +129,17 @@ async def test_one_that_takes_long_goes_on_and_refuses_no_other_read(
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listing, "_LIMIT_S", 0.1)
-    reads = StorageReads(store.storage.root)
+    monkeypatch.setattr(listing, "_TIMEOUT_S", 0.1)
+    reads = StorageReader(store.storage.root)
     lister = Lister(store, reads)
     ref = publish_policy(store)
     storage.open.clear()
-    for new in (False, False, True):
-        await gives_up(lister, new=new)
+    for _ in range(3):
+        await gives_up(lister)
     assert storage.calls == 1
     # All the while files are read, by many at once.
     await asyncio.gather(*(reads.read(lambda: None) for _ in range(20)))
-    monkeypatch.setattr(listing, "_LIMIT_S", 60.0)
+    monkeypatch.setattr(listing, "_TIMEOUT_S", 60.0)
     joining = asyncio.create_task(lister.listing())
     await asyncio.sleep(0)  # it begins to wait
     storage.open.set()
@@ -171,19 +153,19 @@ async def test_what_a_late_one_found_answers_the_next(
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listing, "_LIMIT_S", 0.1)
+    monkeypatch.setattr(listing, "_TIMEOUT_S", 0.1)
     # However old it is by its beginning.
     monkeypatch.setattr(listing, "_KEPT_S", 0.0)
-    reads = StorageReads(store.storage.root)
+    reads = StorageReader(store.storage.root)
     ended = asyncio.Event()
-    begin = reads.begin
+    start = reads.start
 
-    def begin_and_tell(work: Callable[[], T]) -> asyncio.Future[T]:
-        running = begin(work)
+    def start_and_tell(work: Callable[[], T]) -> asyncio.Future[T]:
+        running = start(work)
         running.add_done_callback(lambda _: ended.set())
         return running
 
-    monkeypatch.setattr(reads, "begin", begin_and_tell)
+    monkeypatch.setattr(reads, "start", start_and_tell)
     lister = Lister(store, reads)
     ref = publish_policy(store)
     storage.open.clear()
@@ -194,7 +176,3 @@ async def test_what_a_late_one_found_answers_the_next(
     await ended.wait()
     assert [each.version for each in (await lister.listing()).policies] == [ref.version]
     assert storage.calls == 1
-    # Who misses something is not content with it.
-    monkeypatch.setattr(listing, "_LIMIT_S", 60.0)
-    await lister.listing(new=True)
-    assert storage.calls == 2

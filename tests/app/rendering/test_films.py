@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.schemas import SEED_LIMIT
+from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
 from app.metrics import FilmCounts
-from app.policies.storage_reads import StorageReads
+from app.parameters import SEED_LIMIT
+from app.policies.storage_reader import StorageReader
 from app.rendering import films
 from app.rendering.film_order import FilmOrder
-from app.rendering.films import BusyError, ByteCache, FilmPolicyError, FilmStudio
+from app.rendering.films import FilmRenderer
 from tests.app.conftest import eventually
 from tests.conftest import PublishPolicy
 from training.evaluation.rollout import Shot, drive
@@ -45,12 +46,21 @@ def order(store: PolicyStore, ref: PolicyRef) -> FilmOrder:
 
 
 @pytest.fixture
-def studio(store: PolicyStore) -> Iterator[FilmStudio]:
-    reads = StorageReads(store.storage.root)
-    studio = FilmStudio(store, reads, max_waiting=2, cache_bytes=10_000_000)
-    yield studio
-    studio.close()
-    reads.close()
+def counts() -> FilmCounts:
+    """The renderer's counts at the moment."""
+    return FilmCounts()
+
+
+@pytest.fixture
+def renderer(store: PolicyStore, counts: FilmCounts) -> Iterator[FilmRenderer]:
+    def report(new: FilmCounts) -> None:
+        vars(counts).update(vars(new))
+
+    reader = StorageReader(store.storage.root)
+    renderer = FilmRenderer(store, reader, max_waiting=2, cache_bytes=10_000_000, report=report)
+    yield renderer
+    renderer.close()
+    reader.close()
 
 
 def pictures_of(content: bytes) -> list[np.ndarray]:
@@ -63,10 +73,10 @@ def pictures_of(content: bytes) -> list[np.ndarray]:
 
 
 async def test_a_film_shows_the_drive(
-    studio: FilmStudio, order: FilmOrder, store: PolicyStore, ref: PolicyRef
+    renderer: FilmRenderer, order: FilmOrder, store: PolicyStore, ref: PolicyRef
 ) -> None:
     order = dataclasses.replace(order, width=600, fps=50)
-    shown = pictures_of(await studio.film(order))
+    shown = pictures_of(await renderer.film(order))
     shots: list[Shot] = []
     policy = Policy.from_published(store.fetch(ref))
     drive(policy, 5, simulator="fast", max_frames=FRAMES, film_fps=50, shoot=shots.append)
@@ -78,47 +88,51 @@ async def test_a_film_shows_the_drive(
 async def test_the_same_order_gives_the_same_bytes(store: PolicyStore, order: FilmOrder) -> None:
     contents = []
     for _ in range(2):
-        studio = FilmStudio(store, StorageReads(store.storage.root), max_waiting=1, cache_bytes=0)
-        contents.append(await studio.film(order))
-        studio.close()
+        renderer = FilmRenderer(
+            store, StorageReader(store.storage.root), max_waiting=1, cache_bytes=0
+        )
+        contents.append(await renderer.film(order))
+        renderer.close()
     assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize("seed", [5, SEED_LIMIT])
 async def test_episodes_are_driven_on_the_seeds_that_follow(
-    studio: FilmStudio, order: FilmOrder, seed: int
+    renderer: FilmRenderer, order: FilmOrder, seed: int
 ) -> None:
     order = dataclasses.replace(order, seed=seed)
-    both = pictures_of(await studio.film(dataclasses.replace(order, episodes=2)))
-    first = pictures_of(await studio.film(order))
-    second = pictures_of(await studio.film(dataclasses.replace(order, seed=order.seed + 1)))
+    both = pictures_of(await renderer.film(dataclasses.replace(order, episodes=2)))
+    first = pictures_of(await renderer.film(order))
+    second = pictures_of(await renderer.film(dataclasses.replace(order, seed=order.seed + 1)))
     np.testing.assert_array_equal(np.stack(both), np.stack(first + second))
 
 
-async def test_webp(studio: FilmStudio, order: FilmOrder) -> None:
-    content = await studio.film(dataclasses.replace(order, encoding="webp"))
+async def test_webp(renderer: FilmRenderer, order: FilmOrder) -> None:
+    content = await renderer.film(dataclasses.replace(order, encoding="webp"))
     assert content[:4] + content[8:12] == b"RIFFWEBP"
 
 
-async def test_equal_orders_at_once_cost_one_render(studio: FilmStudio, order: FilmOrder) -> None:
-    contents = await asyncio.gather(*(studio.film(order) for _ in range(50)))
+async def test_equal_orders_at_once_cost_one_render(
+    renderer: FilmRenderer, counts: FilmCounts, order: FilmOrder
+) -> None:
+    contents = await asyncio.gather(*(renderer.film(order) for _ in range(50)))
     assert len(set(contents)) == 1
-    assert studio.renders == 1
-    await studio.film(order)
-    assert studio.renders == 1
+    assert counts.rendered == 1
+    await renderer.film(order)
+    assert counts.rendered == 1
 
 
 async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) -> None:
     told: list[FilmCounts] = []
-    studio = FilmStudio(
+    renderer = FilmRenderer(
         store,
-        StorageReads(store.storage.root),
+        StorageReader(store.storage.root),
         max_waiting=2,
         cache_bytes=10_000_000,
         report=lambda counts: told.append(dataclasses.replace(counts)),
     )
-    contents = await asyncio.gather(studio.film(order), studio.film(order))
-    await studio.film(order)
+    contents = await asyncio.gather(renderer.film(order), renderer.film(order))
+    await renderer.film(order)
     size = len(contents[0])
     assert told == [
         FilmCounts(waiting=1, misses=1),
@@ -127,7 +141,7 @@ async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) ->
         FilmCounts(rendered=1, misses=1, joined=1, cache_bytes=size, hits=1),
     ]
     long = dataclasses.replace(order, seed=9, max_steps=1000, episodes=20)
-    leaving = asyncio.create_task(studio.film(long))
+    leaving = asyncio.create_task(renderer.film(long))
 
     async def waits() -> bool:
         return told[-1].waiting == 1
@@ -136,11 +150,11 @@ async def test_what_is_done_is_reported(store: PolicyStore, order: FilmOrder) ->
     leaving.cancel()
     await asyncio.wait([leaving])
     assert told[-1].waiting == 0
-    studio.close()
+    renderer.close()
 
 
 async def test_what_is_logged_is_of_the_request_that_asked(
-    studio: FilmStudio, order: FilmOrder
+    renderer: FilmRenderer, order: FilmOrder
 ) -> None:
     request: ContextVar[str] = ContextVar("request")
     logged: list[str] = []
@@ -154,58 +168,67 @@ async def test_what_is_logged_is_of_the_request_that_asked(
     films.logger.setLevel("INFO")
     try:
         request.set("first")
-        await studio.film(order)
+        await renderer.film(order)
     finally:
         films.logger.removeHandler(handler)
         films.logger.setLevel(logging.NOTSET)
     assert logged == ["first"]
 
 
-async def test_too_many_different_orders_are_refused(studio: FilmStudio, order: FilmOrder) -> None:
+async def test_too_many_different_orders_are_refused(
+    renderer: FilmRenderer, order: FilmOrder
+) -> None:
     orders = [dataclasses.replace(order, seed=seed) for seed in range(5)]
-    results = await asyncio.gather(*map(studio.film, orders), return_exceptions=True)
-    assert [type(result) for result in results] == [bytes, bytes, bytes, BusyError, BusyError]
-    assert isinstance(await studio.film(orders[4]), bytes)
+    results = await asyncio.gather(*map(renderer.film, orders), return_exceptions=True)
+    assert [type(result) for result in results] == [
+        bytes,
+        bytes,
+        bytes,
+        OverloadedError,
+        OverloadedError,
+    ]
+    assert isinstance(await renderer.film(orders[4]), bytes)
 
 
 async def test_a_film_that_nobody_waits_for_is_given_up(
-    studio: FilmStudio, order: FilmOrder
+    renderer: FilmRenderer, counts: FilmCounts, order: FilmOrder
 ) -> None:
     long = dataclasses.replace(order, max_steps=1000, episodes=20)
-    waiting = [asyncio.create_task(studio.film(long)) for _ in range(2)]
+    waiting = [asyncio.create_task(renderer.film(long)) for _ in range(2)]
     await asyncio.sleep(0.2)
     for task in waiting:
         task.cancel()
     assert await asyncio.gather(*waiting, return_exceptions=True)
-    await studio.film(order)  # behind it in the only thread
-    assert studio.renders == 1
+    await renderer.film(order)  # behind it in the only thread
+    assert counts.rendered == 1
 
 
 async def test_one_who_leaves_does_not_take_the_film_along(
-    studio: FilmStudio, order: FilmOrder
+    renderer: FilmRenderer, counts: FilmCounts, order: FilmOrder
 ) -> None:
-    leaving = asyncio.create_task(studio.film(order))
-    staying = asyncio.create_task(studio.film(order))
+    leaving = asyncio.create_task(renderer.film(order))
+    staying = asyncio.create_task(renderer.film(order))
     await asyncio.sleep(0.02)
     leaving.cancel()
     assert (await staying).startswith(b"GIF89a")
-    assert studio.renders == 1
+    assert counts.rendered == 1
 
 
 async def test_the_policy_must_be_the_one_ordered(
-    studio: FilmStudio, order: FilmOrder, store: PolicyStore, ref: PolicyRef
+    renderer: FilmRenderer, order: FilmOrder, store: PolicyStore, ref: PolicyRef
 ) -> None:
-    with pytest.raises(FilmPolicyError, match="with the weights that are served"):
-        await studio.film(dataclasses.replace(order, digest="0" * 64))
-    with pytest.raises(FilmPolicyError, match="absent"):
-        await studio.film(dataclasses.replace(order, version="absent"))
+    with pytest.raises(PolicyNotFoundError, match="other weights"):
+        await renderer.film(dataclasses.replace(order, digest="0" * 64))
+    with pytest.raises(PolicyNotFoundError, match="absent"):
+        await renderer.film(dataclasses.replace(order, version="absent"))
     store.storage.write(f"{ref.folder}/{MANIFEST_FILE}", b"{}")
-    with pytest.raises(FilmPolicyError, match="as it was"):
-        await studio.film(order)
+    with pytest.raises(PolicyNotFoundError, match="not valid"):
+        await renderer.film(order)
 
 
 async def test_the_bundled_policy_is_not_looked_for_in_storage(
-    studio: FilmStudio,
+    renderer: FilmRenderer,
+    counts: FilmCounts,
     order: FilmOrder,
     store: PolicyStore,
     ref: PolicyRef,
@@ -213,21 +236,22 @@ async def test_the_bundled_policy_is_not_looked_for_in_storage(
 ) -> None:
     monkeypatch.setattr("app.policies.bundled.FOLDER", Path(store.storage.at(ref.folder)))
     bundled = dataclasses.replace(order, source="bundled")
-    shown = await studio.film(order)
+    shown = await renderer.film(order)
     monkeypatch.setattr(PolicyStore, "fetch", lambda *_: 1 / 0)
-    assert await studio.film(bundled) == shown
-    assert studio.renders == 2
-    with pytest.raises(FilmPolicyError, match="not bundled any more with the weights"):
-        await studio.film(dataclasses.replace(bundled, digest="0" * 64))
+    assert await renderer.film(bundled) == shown
+    assert counts.rendered == 2
+    with pytest.raises(PolicyNotFoundError, match="other weights"):
+        await renderer.film(dataclasses.replace(bundled, digest="0" * 64))
 
 
 async def test_policies_are_fetched_once_and_a_few_kept(
-    studio: FilmStudio,
     store: PolicyStore,
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(films, "_POLICIES_KEPT", 2)
+    reader = StorageReader(store.storage.root)
+    renderer = FilmRenderer(store, reader, max_waiting=2, cache_bytes=10_000_000)
     fetched: list[str] = []
     fetch = PolicyStore.fetch
 
@@ -242,39 +266,41 @@ async def test_policies_are_fetched_once_and_a_few_kept(
         digest = fetch(store, ref).manifest.digest
         orders.append(FilmOrder(ref.run, ref.version, digest, max_steps=4, width=30))
     for seed, order in enumerate([orders[0], orders[0], orders[1], orders[2], orders[0]]):
-        await studio.film(dataclasses.replace(order, seed=seed))
+        await renderer.film(dataclasses.replace(order, seed=seed))
     assert fetched == [orders[number].version for number in (0, 1, 2, 0)]
+    renderer.close()
+    reader.close()
 
 
 async def test_storage_that_is_away_is_not_a_missing_policy(
-    studio: FilmStudio, order: FilmOrder, monkeypatch: pytest.MonkeyPatch
+    renderer: FilmRenderer, order: FilmOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
         raise ConnectionError("no route")
 
     monkeypatch.setattr(PolicyStore, "fetch", away)
-    with pytest.raises(ConnectionError):
-        await studio.film(order)
+    with pytest.raises(StorageUnavailableError):
+        await renderer.film(order)
 
 
 async def test_a_policy_that_comes_along_is_not_looked_for_in_storage(
-    studio: FilmStudio, order: FilmOrder, store: PolicyStore, ref: PolicyRef
+    renderer: FilmRenderer, order: FilmOrder, store: PolicyStore, ref: PolicyRef
 ) -> None:
     given = store.fetch(ref)
     store.delete(ref)
-    assert (await studio.film(order, given)).startswith(b"GIF89a")
+    assert (await renderer.film(order, given)).startswith(b"GIF89a")
     # It is kept: the next one does without.
-    assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
+    assert (await renderer.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
 
 
 async def test_storage_that_hangs_holds_up_no_film_of_a_policy_that_is_known(
-    studio: FilmStudio,
+    renderer: FilmRenderer,
     order: FilmOrder,
     store: PolicyStore,
     publish_policy: PublishPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await studio.film(order)
+    await renderer.film(order)
     answers = threading.Event()
     fetch = PolicyStore.fetch
 
@@ -286,26 +312,9 @@ async def test_storage_that_hangs_holds_up_no_film_of_a_policy_that_is_known(
     other = publish_policy(store, iteration=2)
     digest = fetch(store, other).manifest.digest
     held_up = asyncio.create_task(
-        studio.film(dataclasses.replace(order, version=other.version, digest=digest))
+        renderer.film(dataclasses.replace(order, version=other.version, digest=digest))
     )
     await asyncio.sleep(0)
-    assert (await studio.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
+    assert (await renderer.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
     answers.set()
     assert (await held_up).startswith(b"GIF89a")
-
-
-def test_the_cache_forgets_what_was_used_longest_ago() -> None:
-    one, two, three = (FilmOrder("run", "version", "", seed=seed) for seed in range(3))
-    cache = ByteCache(10)
-    cache.put(one, b"1234")
-    cache.put(two, b"1234")
-    assert cache.get(one) == b"1234"
-    cache.put(three, b"1234")
-    assert cache.get(two) is None
-    assert cache.get(one) == b"1234"
-    assert cache.used == 8
-    cache.put(two, b"x" * 11)
-    assert cache.get(two) is None
-    cache.put(two, b"x" * 10)
-    assert cache.used == 10
-    assert cache.get(one) is None

@@ -11,10 +11,10 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
+from app.errors import OverloadedError, StorageUnavailableError
 from app.rendering.film_order import FilmOrder
-from app.rendering.films import BusyError
 from app.rendering.remote_renderer import RemoteRenderer
-from app.rendering.renderer import RENDER_FAILURES, Renderer
+from app.rendering.renderer import RENDER_ERRORS, Renderer
 from tests.conftest import build_policy
 from training.policy.acting import Policy
 
@@ -60,7 +60,7 @@ class Forgetful:
     def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
         self.calls.append(arguments)
         response: asyncio.Future[bytes | Exception] = asyncio.Future()
-        response.set_result(b"film" if len(arguments) > 1 else TimeoutError("no answer"))
+        response.set_result(b"film" if len(arguments) > 1 else StorageUnavailableError("no answer"))
         return response
 
 
@@ -82,11 +82,11 @@ async def test_a_policy_goes_along_again_where_the_renderer_cannot_have_it() -> 
     for _ in range(2):
         assert await renderer.film(ORDER, policy) == b"film"
     assert [len(call) for call in handle.calls] == [2, 1, 2]
-    with pytest.raises(TimeoutError):
+    with pytest.raises(StorageUnavailableError):
         await renderer.film(ORDER)
 
 
-@pytest.mark.parametrize("failure", [error("why") for error in RENDER_FAILURES])
+@pytest.mark.parametrize("failure", [error("why") for error in RENDER_ERRORS])
 async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> None:
     with pytest.raises(type(failure), match="why"):
         await RemoteRenderer(Handle(pickle.loads(pickle.dumps(failure)))).film(ORDER)
@@ -94,7 +94,7 @@ async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> 
 
 @pytest.mark.parametrize("error", [BackPressureError(9, 8), RayActorError()])
 async def test_a_renderer_that_is_full_or_dead_is_busy(error: Exception) -> None:
-    with pytest.raises(BusyError):
+    with pytest.raises(OverloadedError):
         await RemoteRenderer(Handle(error, raises=True)).curve("run", "trial", "png", None)
 
 

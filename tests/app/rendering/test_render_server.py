@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from app.errors import CurveNotFoundError, PolicyNotFoundError
 from app.rendering import films
 from app.rendering.film_order import FilmOrder
-from app.rendering.films import FilmPolicyError
 from app.rendering.render_server import RenderServer
-from app.rendering.renderer import CurveEncoding, NoCurveError
+from app.rendering.renderer import CurveEncoding
 from app.settings import SettingsError
 from tests.conftest import PublishPolicy
 from training.evaluation import curve, rollout
@@ -106,7 +106,7 @@ async def test_the_bundled_curve_is_not_storages(
     monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
     store.storage.write(progress_file("run-a"), table(6))
     failure = await server.curve("run-a", "trial-1", "json", None, "bundled")
-    assert isinstance(failure, NoCurveError)
+    assert isinstance(failure, CurveNotFoundError)
     assert "bundled" in str(failure)
     (tmp_path / PROGRESS_FILE).write_bytes(table(3))
     content = await server.curve("run-a", "trial-1", "json", None, "bundled")
@@ -119,7 +119,7 @@ async def test_no_curve(server: RenderServer, store: PolicyStore, content: bytes
     if content is not None:
         store.storage.write(progress_file("run-a"), content)
     failure = await server.curve("run-a", "trial-1", "json", None)
-    assert isinstance(failure, NoCurveError)
+    assert isinstance(failure, CurveNotFoundError)
     assert "run-a" in str(failure)
 
 
@@ -153,4 +153,4 @@ async def test_what_renders_leaves_cores_to_others(
 
 async def test_films_of_absent_policies(server: RenderServer) -> None:
     failure = await server.film(FilmOrder("run-a", "absent", "0" * 64))
-    assert isinstance(failure, FilmPolicyError)
+    assert isinstance(failure, PolicyNotFoundError)

@@ -18,7 +18,8 @@ from gymnasium.wrappers import (
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.environment.pipeline import Pipeline, Simulator, make_env
+from training.environment.observation import Pipeline
+from training.environment.pipeline import Simulator, make_env
 
 GAS = np.array([0, 1, 0], np.float32)
 

@@ -11,7 +11,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.training.rllib.picture_env import PictureEnv, make_picture_env
 from training.environment.actions import MapActions, to_controls
-from training.environment.pipeline import Pipeline, make_env
+from training.environment.observation import Pipeline
+from training.environment.pipeline import make_env
 from training.environment.vector import VectorDriving
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]

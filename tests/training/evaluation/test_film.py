@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from training.environment.pipeline import Pixels, make_env
+from training.environment.observation import Pixels
+from training.environment.pipeline import make_env
 from training.evaluation.film import Film, FilmFormat
 from training.evaluation.rollout import Camera, Shot
 

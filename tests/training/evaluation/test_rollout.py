@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tests.conftest import build_actor, build_policy
 from training.environment.actions import ActionFilter
-from training.environment.pipeline import Pipeline, Pixels, make_env
+from training.environment.observation import Pipeline, Pixels
+from training.environment.pipeline import make_env
 from training.evaluation import rollout
 from training.evaluation.rollout import Camera, Drive, Episode, PolicyDriver, Shot, drive
 from training.policy.acting import Policy

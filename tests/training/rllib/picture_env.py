@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from training.environment.pipeline import Pipeline, Pixels, StackLast, Wrap
+from training.environment.observation import Pipeline, Pixels
+from training.environment.pipeline import StackLast, Wrap
 
 
 class PictureEnv(gym.Env[Pixels, NDArray[np.float32]]):

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.rendering.films import BusyError
-from app.rendering.renderer import NoCurveError
+from app.errors import CurveNotFoundError, OverloadedError, StorageUnavailableError
 from tests.app.conftest import Bench, get_until, is_problem
 from tests.conftest import PublishPolicy
 from training.policy.acting import Policy
@@ -40,11 +39,11 @@ async def test_the_curve_of_the_policys_trial(bench: Bench, ref: PolicyRef, path
 
 @pytest.mark.parametrize("path", CURVES)
 async def test_no_curve(bench: Bench, ref: PolicyRef, path: str) -> None:
-    bench.renderer.error = NoCurveError("run run-b has no table of its progress")
+    bench.renderer.error = CurveNotFoundError("run run-b has no table of its progress")
     assert "run-b" in is_problem(await bench.client.get(path), 404, "no-curve")["detail"]
-    bench.renderer.error = BusyError("later")
+    bench.renderer.error = OverloadedError("later")
     is_problem(await bench.client.get(path), 503, "busy")
-    bench.renderer.error = ConnectionError("no route")
+    bench.renderer.error = StorageUnavailableError("no route")
     is_problem(await bench.client.get(path), 503, "storage-away")
 
 

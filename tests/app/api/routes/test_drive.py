@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.driving.car import Lane
+from app.driving.car import SimulatedCar
 from app.driving.drives import Drives
-from app.policies.shelf import PolicyShelf
+from app.policies.finder import PolicyFinder
 from app.policies.watcher import PolicyWatcher
 from app.settings import Settings
 from tests.app.asgi_socket import Socket, connect
@@ -78,7 +78,7 @@ async def test_what_was_not_foreseen_is_logged_and_not_told(
     def fail(*_: Any) -> None:
         raise KeyError("a secret")
 
-    monkeypatch.setattr(PolicyShelf, "find", fail)
+    monkeypatch.setattr(PolicyFinder, "find", fail)
     async with connect(bench.api, "mode=frames") as socket:
         closed = await socket.closed()
     assert closed.code == 1011
@@ -144,14 +144,14 @@ async def test_the_event_loop_is_free_while_cars_are_simulated(
     bench: Bench, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
-    until = Lane.until
+    until = SimulatedCar.until
 
-    def held(lane: Lane, frame: int) -> list[bytes]:
+    def held(lane: SimulatedCar, frame: int) -> list[bytes]:
         inside.set()
         go_on.wait(60)
         return until(lane, frame)
 
-    monkeypatch.setattr(Lane, "until", held)
+    monkeypatch.setattr(SimulatedCar, "until", held)
     async with connect(bench.api, "mode=live") as socket:
         await socket.text()
         assert await asyncio.to_thread(inside.wait, 60)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.policies.watcher import LoadedPolicy, PolicyWatcher
+from app.policies.loading import LoadedPolicy
+from app.policies.watcher import PolicyWatcher
 from tests.app.conftest import INTERVAL_S, pictures
 from tests.app.policies.watcher.watching import CountingStorage, damage
 from tests.conftest import PublishPolicy

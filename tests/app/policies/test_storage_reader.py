@@ -7,7 +7,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from app.policies.storage_reads import StorageReads
+from app.errors import StorageUnavailableError
+from app.policies.storage_reader import StorageReader
 
 pytestmark = pytest.mark.anyio
 
@@ -34,9 +35,9 @@ def hanging() -> Iterator[Hanging]:
     hanging.answers.set()
 
 
-def be_patient(reads: StorageReads, monkeypatch: pytest.MonkeyPatch) -> None:
+def be_patient(reads: StorageReader, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, have it wait as long as a slow machine may need."""
-    monkeypatch.setattr(reads, "_limit_s", 60.0)
+    monkeypatch.setattr(reads, "_timeout_s", 60.0)
 
 
 @pytest.fixture
@@ -48,14 +49,14 @@ def given_up() -> Iterator[Hanging]:
 
 
 @pytest.fixture
-def reads() -> Iterator[StorageReads]:
-    reads = StorageReads("s3://bucket/root", limit_s=0.1)
+def reads() -> Iterator[StorageReader]:
+    reads = StorageReader("s3://bucket/root", timeout_s=0.1)
     yield reads
     reads.close()
 
 
 async def test_what_is_read_and_what_it_fails_with_is_given_on(
-    reads: StorageReads, monkeypatch: pytest.MonkeyPatch
+    reads: StorageReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(reads, monkeypatch)
     assert await reads.read(lambda: b"content") == b"content"
@@ -68,7 +69,7 @@ async def test_what_is_read_and_what_it_fails_with_is_given_on(
 
 
 async def test_work_is_done_in_the_context_of_who_asks(
-    reads: StorageReads, monkeypatch: pytest.MonkeyPatch
+    reads: StorageReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Log lines name the request by it.
     request: ContextVar[str] = ContextVar("request")
@@ -77,21 +78,23 @@ async def test_work_is_done_in_the_context_of_who_asks(
     assert await reads.read(request.get) == "first"
 
 
-async def test_nobody_waits_longer_than_the_limit(reads: StorageReads, hanging: Hanging) -> None:
-    with pytest.raises(TimeoutError, match=r"s3://bucket/root did not answer within 0\.1 s"):
+async def test_nobody_waits_longer_than_the_limit(reads: StorageReader, hanging: Hanging) -> None:
+    with pytest.raises(
+        StorageUnavailableError, match=r"s3://bucket/root did not answer within 0\.1 s"
+    ):
         await reads.read(hanging)
 
 
 async def test_while_storage_hangs_one_asks_and_the_others_are_refused_at_once(
-    reads: StorageReads, hanging: Hanging, given_up: Hanging, monkeypatch: pytest.MonkeyPatch
+    reads: StorageReader, hanging: Hanging, given_up: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(StorageUnavailableError):
         await reads.read(given_up)
     be_patient(reads, monkeypatch)
     one = asyncio.create_task(reads.read(hanging))
     await asyncio.sleep(0)
     for _ in range(100):
-        with pytest.raises(TimeoutError, match="does not answer at the moment"):
+        with pytest.raises(StorageUnavailableError, match="does not answer at the moment"):
             await reads.read(hanging)
     hanging.answers.set()
     assert await one == "late"
@@ -100,9 +103,9 @@ async def test_while_storage_hangs_one_asks_and_the_others_are_refused_at_once(
 
 
 async def test_one_who_asks_and_leaves_lets_another_ask(
-    reads: StorageReads, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+    reads: StorageReader, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(StorageUnavailableError):
         await reads.read(hanging)
     be_patient(reads, monkeypatch)
     one = asyncio.create_task(reads.read(hanging))
@@ -114,7 +117,7 @@ async def test_one_who_asks_and_leaves_lets_another_ask(
 
 
 async def test_what_no_thread_has_begun_is_not_begun_later(
-    reads: StorageReads, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+    reads: StorageReader, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patient:
         be_patient(reads, patient)
@@ -124,7 +127,7 @@ async def test_what_no_thread_has_begun_is_not_begun_later(
                 await asyncio.sleep(0.01)
     waiting = (reads.read(hanging) for _ in range(50))
     results = await asyncio.gather(*waiting, return_exceptions=True)
-    assert {type(result) for result in results} == {TimeoutError}
+    assert {type(result) for result in results} == {StorageUnavailableError}
     hanging.answers.set()
     be_patient(reads, monkeypatch)
     assert await asyncio.gather(*begun) == ["late"] * 4
@@ -132,8 +135,8 @@ async def test_what_no_thread_has_begun_is_not_begun_later(
     assert hanging.calls == 4
 
 
-async def test_what_takes_long_refuses_nobody(reads: StorageReads, hanging: Hanging) -> None:
-    running = reads.begin(hanging)
+async def test_what_takes_long_refuses_nobody(reads: StorageReader, hanging: Hanging) -> None:
+    running = reads.start(hanging)
     await asyncio.wait([running], timeout=0.3)
     assert not running.done()
     reads.check()
@@ -143,9 +146,9 @@ async def test_what_takes_long_refuses_nobody(reads: StorageReads, hanging: Hang
 
 
 async def test_what_took_long_tells_that_storage_answers(
-    reads: StorageReads, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+    reads: StorageReader, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(StorageUnavailableError):
         await reads.read(hanging)
     be_patient(reads, monkeypatch)
     probe = asyncio.create_task(reads.read(hanging))
@@ -154,11 +157,11 @@ async def test_what_took_long_tells_that_storage_answers(
     def fail() -> None:
         raise ConnectionError("no route")
 
-    with pytest.raises(ConnectionError):
-        await reads.begin(fail)
-    with pytest.raises(TimeoutError, match="does not answer at the moment"):
+    with pytest.raises(StorageUnavailableError):
+        await reads.start(fail)
+    with pytest.raises(StorageUnavailableError, match="does not answer at the moment"):
         reads.check()
-    assert await reads.begin(lambda: "listing") == "listing"
+    assert await reads.start(lambda: "listing") == "listing"
     reads.check()
     hanging.answers.set()
     assert await probe == "late"

@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.policies import shelf as policy_shelf
+from app.errors import NoPolicyLoadedError, PolicyNotFoundError, StorageUnavailableError
+from app.policies import finder as policy_finder
 from app.policies.bundled import read_bundled
+from app.policies.finder import PolicyFinder
 from app.policies.listing import Lister
-from app.policies.shelf import PolicyShelf, UnknownPolicyError
-from app.policies.storage_reads import StorageReads
+from app.policies.storage_reader import StorageReader
 from app.policies.watcher import PolicyWatcher
 from tests.app.conftest import pictures
 from tests.conftest import PublishPolicy, give_scores
 from training.policy.acting import Policy
 from training.policy.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from training.store.layout import PolicyRef
-from training.store.policies import Listing, NoPolicyError, PolicyStore
+from training.store.policies import PolicyStore
 from training.store.published import PublishedPolicy
+from training.store.storage import Storage
 
 pytestmark = pytest.mark.anyio
 
@@ -36,14 +38,14 @@ async def following(watcher: PolicyWatcher) -> AsyncIterator[None]:
     yield
 
 
-def shelf_of(store: PolicyStore, watcher: PolicyWatcher) -> PolicyShelf:
-    reads = StorageReads(store.storage.root)
-    return PolicyShelf(store, watcher, Lister(store, reads), reads)
+def finder_of(store: PolicyStore, watcher: PolicyWatcher) -> PolicyFinder:
+    reads = StorageReader(store.storage.root)
+    return PolicyFinder(store, watcher, Lister(store, reads), reads)
 
 
 @pytest.fixture
-def shelf(store: PolicyStore, watcher: PolicyWatcher) -> PolicyShelf:
-    return shelf_of(store, watcher)
+def finder(store: PolicyStore, watcher: PolicyWatcher) -> PolicyFinder:
+    return finder_of(store, watcher)
 
 
 class Fetches:
@@ -70,35 +72,35 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> Fetches:
     return Fetches(monkeypatch)
 
 
-async def test_without_any_policy_there_is_none(shelf: PolicyShelf, store: PolicyStore) -> None:
+async def test_without_any_policy_there_is_none(finder: PolicyFinder, store: PolicyStore) -> None:
     for name in ("served", "latest", "best"):
-        with pytest.raises(NoPolicyError, match=f"published yet in {store.storage.root}"):
-            await shelf.find(name)
+        with pytest.raises(NoPolicyLoadedError, match=f"published yet in {store.storage.root}"):
+            await finder.find(name)
 
 
 async def test_what_is_followed_is_the_one_that_is_served(
-    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+    finder: PolicyFinder, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
 ) -> None:
     publish_policy(store)
     async with following(watcher):
         for name in ("served", "latest", "newest", "best"):
-            assert await shelf.find(name) is watcher.loaded
+            assert await finder.find(name) is watcher.loaded
 
 
 async def test_a_version_acts_as_it_was_published(
-    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy
+    finder: PolicyFinder, store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
     refs = [publish_policy(store, iteration=number) for number in (1, 2)]
     observation = pictures(1, 84, 84, 4)
     for ref in refs:
-        found = await shelf.find(ref.version)
+        found = await finder.find(ref.version)
         assert (found.ref, found.source) == (ref, "storage")
         offline = Policy.from_published(store.fetch(ref))
         np.testing.assert_array_equal(found.policy.act(observation), offline.act(observation))
 
 
 async def test_what_is_served_is_not_loaded_again(
-    shelf: PolicyShelf,
+    finder: PolicyFinder,
     store: PolicyStore,
     watcher: PolicyWatcher,
     publish_policy: PublishPolicy,
@@ -107,69 +109,70 @@ async def test_what_is_served_is_not_loaded_again(
     ref = publish_policy(store, mean_return=500.0)
     async with following(watcher):
         for name in (ref.version, "best"):
-            assert await shelf.find(name) is watcher.loaded
+            assert await finder.find(name) is watcher.loaded
     assert fetches.versions == [ref.version]
 
 
 async def test_a_version_is_loaded_once_for_all_who_ask(
-    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
+    finder: PolicyFinder, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
 ) -> None:
     ref = publish_policy(store)
     fetches.go_on.clear()
-    impatient = asyncio.create_task(shelf.find(ref.version))
+    impatient = asyncio.create_task(finder.find(ref.version))
     assert await asyncio.to_thread(fetches.begun.wait, 60)
-    others = [asyncio.create_task(shelf.find(ref.version)) for _ in range(10)]
+    others = [asyncio.create_task(finder.find(ref.version)) for _ in range(10)]
     await asyncio.sleep(0)
     impatient.cancel()
     fetches.go_on.set()
     found = await asyncio.gather(*others)
-    assert {id(each) for each in found} == {id(await shelf.find(ref.version))}
+    assert {id(each) for each in found} == {id(await finder.find(ref.version))}
     assert fetches.versions == [ref.version]
 
 
 async def test_those_used_last_are_kept(
-    shelf: PolicyShelf,
     store: PolicyStore,
+    watcher: PolicyWatcher,
     publish_policy: PublishPolicy,
     fetches: Fetches,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(policy_shelf, "_KEPT", 2)
+    monkeypatch.setattr(policy_finder, "_KEPT", 2)
+    finder = finder_of(store, watcher)
     one, two, three = (publish_policy(store, iteration=n).version for n in (1, 2, 3))
     for version in (one, two, one, three, one, two):
-        await shelf.find(version)
+        await finder.find(version)
     assert fetches.versions == [one, two, three, two]
 
 
 async def test_a_version_that_was_just_published_is_found(
-    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy
+    finder: PolicyFinder, store: PolicyStore, publish_policy: PublishPolicy
 ) -> None:
-    await shelf.find(publish_policy(store).version)
+    await finder.find(publish_policy(store).version)
     ref = publish_policy(store, iteration=2)
-    assert (await shelf.find(ref.version)).ref == ref
+    assert (await finder.find(ref.version)).ref == ref
 
 
 async def test_the_best_has_the_highest_validation_score_whatever_training_reported(
-    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+    finder: PolicyFinder, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
 ) -> None:
     refs = [publish_policy(store, iteration=n, mean_return=100.0 * n) for n in (1, 2, 3)]
     give_scores(store, {refs[0]: 10.0, refs[1]: 20.0})
     watcher.look()
-    assert (await shelf.find("best")).ref == refs[1]
-    assert (await shelf.find("latest")).ref == (await shelf.find("served")).ref == refs[2]
+    assert (await finder.find("best")).ref == refs[1]
+    assert (await finder.find("latest")).ref == (await finder.find("served")).ref == refs[2]
     give_scores(store, {refs[0]: 30.0, refs[1]: 20.0})
     watcher.look()
-    assert (await shelf.find("best")).ref == refs[0]
+    assert (await finder.find("best")).ref == refs[0]
 
 
 async def test_the_best_of_those_that_are_whole(
-    shelf: PolicyShelf, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
+    finder: PolicyFinder, store: PolicyStore, watcher: PolicyWatcher, publish_policy: PublishPolicy
 ) -> None:
     refs = [publish_policy(store, iteration=number) for number in (1, 2, 3, 4)]
     give_scores(store, {refs[0]: 10.0, refs[1]: 20.0, refs[2]: 30.0})
     store.storage.write(f"{refs[2].folder}/{WEIGHTS_FILE}", b"torn")
     watcher.look()
-    assert (await shelf.find("best")).ref == refs[1]
+    assert (await finder.find("best")).ref == refs[1]
 
 
 async def test_the_latest_is_had_from_a_service_that_follows_the_best(
@@ -179,51 +182,51 @@ async def test_the_latest_is_had_from_a_service_that_follows_the_best(
     give_scores(store, {refs[0]: 10.0})
     watcher = PolicyWatcher(store, 60.0, follow="best")
     watcher.look()
-    shelf = shelf_of(store, watcher)
-    assert (await shelf.find("served")).ref == (await shelf.find("best")).ref == refs[0]
-    assert (await shelf.find("latest")).ref == refs[1]
+    finder = finder_of(store, watcher)
+    assert (await finder.find("served")).ref == (await finder.find("best")).ref == refs[0]
+    assert (await finder.find("latest")).ref == refs[1]
 
 
 async def test_the_bundled_one_has_two_names(
     store: PolicyStore, falling_back: PolicyWatcher, fallback: Policy
 ) -> None:
-    shelf = shelf_of(store, falling_back)
+    finder = finder_of(store, falling_back)
     for name in ("bundled", fallback.version):
-        found = await shelf.find(name)
+        found = await finder.find(name)
         assert (found.policy, found.source) == (fallback, "bundled")
         assert found.ref.version == fallback.version
 
 
-async def test_the_bundled_one_can_be_had_where_it_is_no_fallback(shelf: PolicyShelf) -> None:
-    found = await shelf.find("bundled")
+async def test_the_bundled_one_can_be_had_where_it_is_no_fallback(finder: PolicyFinder) -> None:
+    found = await finder.find("bundled")
     assert (found.ref.version, found.source) == (read_bundled().manifest.version, "bundled")
-    assert await shelf.find("bundled") is found
+    assert await finder.find("bundled") is found
 
 
 async def test_a_bundled_one_that_is_not_there(
-    shelf: PolicyShelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    finder: PolicyFinder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
-    with pytest.raises(UnknownPolicyError, match="the bundled policy cannot be used"):
-        await shelf.find("bundled")
+    with pytest.raises(PolicyNotFoundError, match="the bundled policy cannot be used"):
+        await finder.find("bundled")
 
 
-async def test_an_unknown_version_is_named(shelf: PolicyShelf) -> None:
-    with pytest.raises(UnknownPolicyError, match="no policy 'v1'; GET /policies lists"):
-        await shelf.find("v1")
+async def test_an_unknown_version_is_named(finder: PolicyFinder) -> None:
+    with pytest.raises(PolicyNotFoundError, match="no policy 'v1'; GET /policies lists"):
+        await finder.find("v1")
 
 
-async def test_a_long_name_is_not_repeated(shelf: PolicyShelf) -> None:
-    with pytest.raises(UnknownPolicyError) as caught:
-        await shelf.find("a" * 10_000)
+async def test_a_long_name_is_not_repeated(finder: PolicyFinder) -> None:
+    with pytest.raises(PolicyNotFoundError) as caught:
+        await finder.find("a" * 10_000)
     assert len(str(caught.value)) < 250
 
 
 async def test_a_description_is_a_manifest_alone(
-    shelf: PolicyShelf, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
+    finder: PolicyFinder, store: PolicyStore, publish_policy: PublishPolicy, fetches: Fetches
 ) -> None:
     older, _ = (publish_policy(store, iteration=number) for number in (1, 2))
-    described = await shelf.describe(older.version)
+    described = await finder.describe(older.version)
     assert (described.manifest.version, described.source) == (older.version, "storage")
     assert fetches.versions == []
 
@@ -237,25 +240,25 @@ async def test_what_is_served_and_bundled_is_described_without_storage(
 ) -> None:
     ref = publish_policy(store)
     falling_back.look()
-    monkeypatch.setattr(PolicyStore, "listing", lambda _: 1 / 0)
-    shelf = shelf_of(store, falling_back)
-    described = await shelf.describe(ref.version)
+    monkeypatch.setattr(Storage, "read", lambda *_: 1 / 0)
+    finder = finder_of(store, falling_back)
+    described = await finder.describe(ref.version)
     assert (described.manifest.version, described.source) == (ref.version, "storage")
-    described = await shelf.describe(fallback.version)
+    described = await finder.describe(fallback.version)
     assert (described.manifest, described.source) == (fallback.manifest, "bundled")
 
 
 @pytest.mark.parametrize("name", ["latest", "best", "bundled", "..", ""])
-async def test_only_versions_are_described(shelf: PolicyShelf, name: str) -> None:
-    with pytest.raises(UnknownPolicyError, match=f"no policy '{name}'"):
-        await shelf.describe(name)
+async def test_only_versions_are_described(finder: PolicyFinder, name: str) -> None:
+    with pytest.raises(PolicyNotFoundError, match=f"no policy '{name}'"):
+        await finder.describe(name)
 
 
 @pytest.mark.parametrize(
     ("file", "reason"), [(WEIGHTS_FILE, "4 bytes"), (MANIFEST_FILE, "not valid")]
 )
 async def test_a_broken_version_says_why_until_it_is_repaired(
-    shelf: PolicyShelf,
+    finder: PolicyFinder,
     store: PolicyStore,
     publish_policy: PublishPolicy,
     file: str,
@@ -265,10 +268,10 @@ async def test_a_broken_version_says_why_until_it_is_repaired(
     place = f"{ref.folder}/{file}"
     whole = store.storage.read(place)
     store.storage.write(place, b"torn")
-    with pytest.raises(UnknownPolicyError, match=f"{ref.version}: .*{reason}"):
-        await shelf.find(ref.version)
+    with pytest.raises(PolicyNotFoundError, match=f"{ref.version}: .*{reason}"):
+        await finder.find(ref.version)
     store.storage.write(place, whole)
-    assert (await shelf.find(ref.version)).ref == ref
+    assert (await finder.find(ref.version)).ref == ref
 
 
 async def test_what_needs_no_storage_does_not_wait_for_it(
@@ -281,29 +284,29 @@ async def test_what_needs_no_storage_does_not_wait_for_it(
     ref = publish_policy(store)
     falling_back.look()
     answers = threading.Event()
-    reads = StorageReads(store.storage.root, limit_s=0.1)
-    shelf = PolicyShelf(store, falling_back, Lister(store, reads), reads)
-    with pytest.raises(TimeoutError):
+    reads = StorageReader(store.storage.root, timeout_s=0.1)
+    finder = PolicyFinder(store, falling_back, Lister(store, reads), reads)
+    with pytest.raises(StorageUnavailableError):
         await reads.read(partial(answers.wait, 60))
-    monkeypatch.setattr(reads, "_limit_s", 60.0)
+    monkeypatch.setattr(reads, "_timeout_s", 60.0)
     probe = asyncio.create_task(reads.read(partial(answers.wait, 60)))
     await asyncio.sleep(0)
-    with pytest.raises(TimeoutError, match="does not answer at the moment"):
-        await shelf.find("absent")
+    with pytest.raises(StorageUnavailableError, match="does not answer at the moment"):
+        await finder.find("absent")
     for name in ("served", "latest", "best", ref.version):
-        assert (await shelf.find(name)).ref == ref
-    assert (await shelf.find("bundled")).policy is fallback
+        assert (await finder.find(name)).ref == ref
+    assert (await finder.find("bundled")).policy is fallback
     probe.cancel()
     answers.set()
     reads.close()
 
 
 async def test_storage_that_is_away_is_an_error_of_its_own(
-    shelf: PolicyShelf, monkeypatch: pytest.MonkeyPatch
+    finder: PolicyFinder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any) -> Listing:
+    def away(*_: Any) -> bytes:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(PolicyStore, "listing", away)
-    with pytest.raises(ConnectionError, match="no route"):
-        await shelf.find("v1")
+    monkeypatch.setattr(Storage, "read", away)
+    with pytest.raises(StorageUnavailableError, match="no route"):
+        await finder.find("v1")
