@@ -1,4 +1,4 @@
-"""What Prometheus learns of the service. Ray exports it on every node, as ``ray_…``."""
+"""The service's metrics for Prometheus. Ray exports them on every node, as ``ray_…``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
-    # What stands before Serve counts as well, and needs no PyTorch for it.
     from app.policies.loading import LoadedPolicy
 
 
@@ -43,39 +42,37 @@ REQUEST_SECONDS: Final = Metric(
     _SECONDS,
 )
 ACT_OBSERVATIONS: Final = Metric(
-    "carracing_act_observations", "counter", "Observations that queries had decided."
+    "carracing_act_observations", "counter", "Observations in answered queries."
 )
 POLICY: Final = Metric(
     "carracing_policy_info",
     "gauge",
-    "1 for the policy that is served, 0 for those that were.",
+    "1 for the policy that is served, 0 for earlier ones.",
     ("version", "source", "run", "iteration"),
 )
 POLICY_AGE: Final = Metric(
-    "carracing_policy_age_seconds", "gauge", "Since the policy that is served was published."
+    "carracing_policy_age_seconds", "gauge", "Time since the served policy was published."
 )
 RELOADS: Final = Metric(
     "carracing_policy_reloads",
     "counter",
-    "Policies loaded from storage (ok), and attempts that a broken one ended (failed).",
+    "Policies loaded from storage (ok), and attempts that failed because one was broken (failed).",
     ("outcome",),
 )
 OPEN_DRIVES: Final = Metric(
-    "carracing_open_drives", "gauge", "WebSockets that drive at the moment.", ("mode",)
+    "carracing_open_drives", "gauge", "Open WebSockets that drive.", ("mode",)
 )
 FILMS_WAITING: Final = Metric(
-    "carracing_films_waiting", "gauge", "Different films that wait or are being rendered."
+    "carracing_films_waiting", "gauge", "Distinct films that wait or are being rendered."
 )
-FILMS_RENDERED: Final = Metric(
-    "carracing_films_rendered", "counter", "Films rendered to their end."
-)
+FILMS_RENDERED: Final = Metric("carracing_films_rendered", "counter", "Films rendered.")
 FILM_REQUESTS: Final = Metric(
     "carracing_film_cache_requests",
     "counter",
-    "Films asked for: kept (hit), being rendered for another (joined), or to be rendered (miss).",
+    "Requests for films: in the cache (hit), already being rendered (joined), or neither (miss).",
     ("result",),
 )
-FILM_CACHE_BYTES: Final = Metric("carracing_film_cache_bytes", "gauge", "Size of the films kept.")
+FILM_CACHE_BYTES: Final = Metric("carracing_film_cache_bytes", "gauge", "Size of the cached films.")
 
 METRICS: Final = (
     REQUESTS,
@@ -94,32 +91,32 @@ METRICS: Final = (
 
 @dataclass
 class FilmCounts:
-    """What a studio does, and has done until now."""
+    """Counts of the film renderer since it started."""
 
     waiting: int = 0
-    """Different films that wait or are being rendered."""
+    """Distinct films that wait or are being rendered."""
     rendered: int = 0
-    """Films that were rendered to their end."""
+    """Films rendered."""
     hits: int = 0
-    """Films that were asked for and kept."""
+    """Requests for films in the cache."""
     joined: int = 0
-    """Films that were asked for while they waited or were rendered for somebody else."""
+    """Requests for films that were waiting or being rendered already."""
     misses: int = 0
-    """Films that were asked for and had to be rendered."""
+    """Requests for all other films."""
     cache_bytes: int = 0
-    """Size of the films kept."""
+    """Size of the cached films."""
 
 
 class Sink(Protocol):
-    """Takes measurements, from any thread."""
+    """Receives measurements, from any thread."""
 
     def record(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        """Add to a counter, set a gauge, or put into a histogram."""
+        """Add to a counter, set a gauge, or observe a value in a histogram."""
         ...
 
 
 class Meters:
-    """The service's measurements by what they mean. Without a sink they are dropped."""
+    """Records the service's measurements in a sink; without a sink it drops them."""
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink = sink
@@ -135,11 +132,11 @@ class Meters:
             self._record(REQUEST_SECONDS, seconds, labels)
 
     def acted(self, observations: int) -> None:
-        """A query of so many observations was decided."""
+        """A query with this number of observations was answered."""
         self._record(ACT_OBSERVATIONS, observations)
 
     def serves(self, loaded: LoadedPolicy | None) -> None:
-        """What is served; to be told again every few seconds, as it ages. From one thread."""
+        """Record the served policy and its age. Call it every few seconds, from one thread."""
         if loaded is None:
             return
         manifest = loaded.policy.manifest
@@ -161,7 +158,7 @@ class Meters:
 
     @contextmanager
     def driving(self, mode: str) -> Iterator[None]:
-        """A WebSocket of this mode is open meanwhile. From one event loop."""
+        """Count a WebSocket of this mode as open inside the block. Use it from one event loop."""
         self._drive(mode, 1)
         try:
             yield
@@ -173,7 +170,7 @@ class Meters:
         self._record(OPEN_DRIVES, self._drives[mode], {"mode": mode})
 
     def films(self, counts: FilmCounts) -> None:
-        """What the studio has done until now. From one thread."""
+        """Record the film renderer's counts. Call it from one thread."""
         before, self._films = self._films, replace(counts)
         self._record(FILMS_WAITING, counts.waiting)
         self._record(FILM_CACHE_BYTES, counts.cache_bytes)
@@ -192,10 +189,10 @@ class Meters:
 
 
 class RaySink:
-    """Gives measurements to Ray, which exports them; those of a replica with its name."""
+    """Passes measurements to Ray, which exports them with the replica's labels."""
 
     def __init__(self, measured: Iterable[Metric]) -> None:
-        """Give these; a name may be given by several at once."""
+        """Create Ray's instruments of these metrics."""
         from ray.serve import metrics
 
         self._instruments: dict[Metric, Any] = {}
@@ -222,7 +219,7 @@ class RaySink:
 
 
 def serve_meters() -> Meters:
-    """Meters whose measurements Ray exports, in a replica; anywhere else they are dropped."""
+    """Meters that Ray exports, if this process is a replica; otherwise they drop everything."""
     from ray import serve
     from ray.serve.exceptions import RayServeException
 

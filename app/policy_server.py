@@ -1,4 +1,4 @@
-"""The ingress deployment: follows the latest or the best policy, acts, and passes renders on."""
+"""The ingress deployment: serves HTTP, follows the latest or best policy, calls the renderer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 class PolicyServer:
-    """Answers HTTP in its replica's process. Storage is not touched here: the API's lifespan does.
+    """Serves the HTTP API. Its lifespan reads storage; the constructor does not.
 
-    A bundled policy that is not whole is logged and done without: storage may have a good one.
+    A broken bundled policy is logged and not used: storage may have a good one.
 
-    What needs PyTorch is imported here: the process that starts the service does without it.
+    Modules that need PyTorch are imported here: the process that starts the service needs none.
     """
 
     def __init__(self, renderer: DeploymentHandle) -> None:
@@ -36,7 +36,7 @@ class PolicyServer:
         from app.rendering.remote_renderer import RemoteRenderer
         from training.store.policies import PolicyStore
 
-        # Before any thread: queries share the cores by being many, not by being split.
+        # Before any thread starts: queries run in parallel, so each uses one core.
         torch.set_num_threads(1)
         self._settings = settings
         self._store = PolicyStore.open(settings.root)
@@ -53,7 +53,7 @@ class PolicyServer:
         self._drives = Drives(settings.drives_max)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """The application that Serve routes requests to."""
+        """The ASGI application that Serve runs."""
         from app.api.application import build_api
 
         return build_api(
@@ -73,7 +73,7 @@ class PolicyServer:
         await self._drives.close()
 
     async def check_health(self) -> None:
-        """Healthy as long as the watcher runs; storage and policies are readiness's matter."""
+        """Raise if the watcher has ended. Storage and policies are a matter of readiness."""
         if not self._watcher.alive:
             raise RuntimeError("the policy watcher's thread has ended")
 

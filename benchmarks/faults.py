@@ -52,8 +52,7 @@ class Options:
     """What is done to which service."""
 
     proxy: Literal["haproxy", "serve"] = "haproxy"
-    """What stands before the replicas: HAProxy, or Serve's own proxy, as in the image for
-    Anyscale."""
+    """What stands before the replicas: HAProxy, or Serve's own proxy, as on macOS."""
     rate: float = 50.0
     """Requests a second."""
     settle_s: float = 15.0
