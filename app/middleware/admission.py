@@ -26,6 +26,8 @@ class _Upload:
 
     timer: asyncio.Timeout
     heard_at: float
+    displaced: bool = False
+    """Whether it has given its place to another query."""
 
 
 class AdmissionMiddleware:
@@ -35,8 +37,8 @@ class AdmissionMiddleware:
 
     The body of a query is read here, before the application runs. It is charged byte by byte as it
     arrives, so a client that sends nothing takes no memory from others. It does take one of the
-    places: if all are taken, the query whose body has been silent the longest is given up for the
-    new one.
+    places: if all are taken, the query whose body has been silent the longest gets the 503 instead
+    of the new one.
     """
 
     def __init__(
@@ -137,6 +139,8 @@ class AdmissionMiddleware:
                 finally:
                     self._uploads.discard(upload)
         except TimeoutError as error:
+            if upload.displaced:
+                raise busy(f"{self._queries} queries are in progress already") from error
             raise ProblemError(
                 408,
                 "body-timeout",
@@ -153,6 +157,7 @@ class AdmissionMiddleware:
         if upload is None or upload.heard_at > now - _SILENCE_S:
             raise busy(f"{self._queries} queries are in progress already")
         self._uploads.remove(upload)
+        upload.displaced = True
         if not upload.timer.expired():
             upload.timer.reschedule(now)
 
