@@ -13,7 +13,10 @@ from training.store.policies import PolicyStore
 pytestmark = pytest.mark.anyio
 
 FRIEND = "https://friend.example"
-PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "range"}
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization",
+}
 
 
 @pytest.fixture
