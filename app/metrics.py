@@ -72,7 +72,7 @@ FILMS_RENDERED: Final = Metric(
 FILM_REQUESTS: Final = Metric(
     "carracing_film_cache_requests",
     "counter",
-    "Films asked for: kept (hit), being rendered for another (joined), or to be rendered (miss).",
+    "Films asked for: in memory (hit), in progress for another request (joined), other (miss).",
     ("result",),
 )
 FILM_CACHE_BYTES: Final = Metric("carracing_film_cache_bytes", "gauge", "Size of the films kept.")
