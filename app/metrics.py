@@ -69,7 +69,7 @@ FILMS_RENDERED: Final = Metric("carracing_films_rendered", "counter", "Films ren
 FILM_REQUESTS: Final = Metric(
     "carracing_film_cache_requests",
     "counter",
-    "Requests for films: in the cache (hit), already being rendered (joined), or neither (miss).",
+    "Requests for films: in memory (hit), already being rendered (joined), or neither (miss).",
     ("result",),
 )
 FILM_CACHE_BYTES: Final = Metric("carracing_film_cache_bytes", "gauge", "Size of the cached films.")

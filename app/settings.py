@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     """Pictures × width × height of a film, which is in memory until it is encoded: a byte for
     each pixel of a GIF, three for one of a WebP."""
     film_cache_bytes: Annotated[int, Field(ge=0, le=16 * 1024 * MIB)] = 256 * MIB
-    """Size of the cache of finished films."""
+    """Size of the finished films that are kept: as much in memory, and below ``films/`` in the
+    storage root if the service may write there; the oldest are deleted."""
     film_max_waiting: Annotated[int, Field(ge=1, le=256)] = 16
     """Different films that wait while one is rendered; more get 503."""
     film_pending: Annotated[int, Field(ge=1, le=1024)] = 128

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import math
-import re
+import tokenize
 from codecs import BOM_UTF8
 from itertools import chain
+from threading import Lock
 from typing import Any, Final, Literal
 
 import numpy as np
 import pydantic
 import pydantic_core
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from app.api.npy_header import Body, npy_header
 from app.api.schemas import ActBody
 from app.problems import ProblemError, invalid
 from training.environment.observation import FRAME_SHAPE, Pipeline
@@ -25,7 +27,17 @@ NPY: Final = "application/x-npy"
 
 FIELD = "observations"
 
-_NPY_DTYPES = re.compile(r"[<>|=]?([ui][1248]|f[248])")
+_MAX_NPY_HEADER: Final = 1024
+_NPY_HEADERS: Final = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+}
+_NPY_ERRORS: Final = (
+    *(KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError),
+    tokenize.TokenError,
+)
+_NPY_PARSER: Final = Lock()
+"""CPython 3.11 counts its parser's depth for all threads together, so parallel parsing may fail."""
 
 MediaType = Literal["application/json", "application/x-npy"]
 
@@ -60,7 +72,7 @@ def media_type(request: Request) -> MediaType:
 
 
 def decode(
-    content: Body, media: MediaType, pipeline: Pipeline, max_batch: int
+    content: bytes, media: MediaType, pipeline: Pipeline, max_batch: int
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     """The observations in a body.
 
@@ -137,7 +149,7 @@ def _to_pixels(
     return array.astype(np.float32, copy=False)
 
 
-def _json_body(content: Body) -> ActBody:
+def _json_body(content: bytes) -> ActBody:
     # .NET's and PowerShell's UTF-8 begins with a byte order mark. RFC 8259 allows to ignore it.
     text = content[len(BOM_UTF8) :] if content.startswith(BOM_UTF8) else content
     try:
@@ -180,23 +192,37 @@ def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray
         raise invalid(FIELD, "an integer is outside 0 to 255") from error
 
 
-def _from_npy(content: Body, pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
-    """The array of an npy file, over the body's own memory; its header is believed in nothing."""
-    descr, fortran_order, shape, start = npy_header(content)
-    if not isinstance(descr, str) or not _NPY_DTYPES.fullmatch(descr):
+def _from_npy(content: bytes, pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
+    """The array of an npy file, a view of the body's own memory."""
+    dtype, fortran_order, shape, start = _npy_header(content)
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
         raise invalid(
-            FIELD, f"the dtype is {descr!r}; it must be integers or floats of up to 8 bytes"
+            FIELD, f"the dtype is {dtype}; it must be integers or floats of up to 8 bytes"
         )
     _check_shape(shape, pipeline, max_batch)
-    dtype = np.dtype(descr)
     expected = math.prod(shape) * dtype.itemsize
     if len(content) - start != expected:
         raise ProblemError(
             400,
             "bad-body",
-            f"the npy header announces {expected} bytes of numbers, "
-            f"{len(content) - start} came with it",
+            f"the npy header announces {expected} bytes of data; the body has "
+            f"{len(content) - start}",
             field="body",
         )
     flat = np.frombuffer(content, dtype, offset=start)
     return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _npy_header(content: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
+    """(dtype, Fortran order, shape, offset of the data) of an npy file."""
+    file = io.BytesIO(content[: 2 * _MAX_NPY_HEADER])
+    try:
+        version = npy_format.read_magic(file)
+        read = _NPY_HEADERS[version]
+        with _NPY_PARSER:
+            shape, fortran_order, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
+    except _NPY_ERRORS as error:
+        raise ProblemError(
+            400, "bad-body", "the body is not an npy file of version 1.0 or 2.0", field="body"
+        ) from error
+    return dtype, fortran_order, shape, file.tell()

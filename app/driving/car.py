@@ -1,4 +1,4 @@
-"""One car of a live drive: simulated, pictured and packed for the wire."""
+"""A car of a live drive: simulates it and encodes its pictures."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ FPS: Final = 25
 """Pictures per second of simulated time."""
 FRAMES_PER_PICTURE: Final = SIMULATOR_FPS // FPS
 
-_BY_HAND: Final = Pipeline(frame_skip=FRAMES_PER_PICTURE)
+_MANUAL_PIPELINE: Final = Pipeline(frame_skip=FRAMES_PER_PICTURE)
 
 
 class ManualControls:
-    """A client at the wheel: what was last said holds. Any thread may say it."""
+    """A driver that repeats the client's latest controls. Any thread may set them."""
 
     def __init__(self) -> None:
         self._controls = np.zeros(3, np.float32)
 
     def set(self, steering: float, gas: float, brake: float) -> None:
-        """Hold these from now on."""
+        """Set the controls: steering from -1 to 1, gas and brake from 0 to 1."""
         self._controls = np.array([steering, gas, brake], np.float32)
 
     def __call__(self, _: Pixels) -> NDArray[np.float32]:
-        """The controls, (3,) float32."""
+        """Return the controls, (3,) float32, for any observation."""
         return self._controls
 
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """A lane at some frame."""
+    """The state of the car at a frame."""
 
     picture: Pixels
-    """(400, 600, 3)."""
+    """(400, 600, 3), uint8 RGB."""
     frame: int
     controls: NDArray[np.float32]
     speed: float
@@ -56,38 +56,38 @@ class _Snapshot:
     lap_finished: bool
 
 
-class _Dashcam(gym.Wrapper[Any, Any, Any, Any]):
-    """Takes a snapshot of every second simulator frame, and of an episode's last one."""
+class _SnapshotRecorder(gym.Wrapper[Any, Any, Any, Any]):
+    """Records every second simulator frame and the last frame of an episode."""
 
     def __init__(self, env: gym.Env[Any, Any], taken: deque[_Snapshot]) -> None:
         super().__init__(env)
-        self._taken = taken
+        self._snapshots = taken
         self._frame = 0
         self._score = 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode with a snapshot of its first frame."""
+        """Start an episode and record its first frame."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._frame, self._score = 0, 0.0
-        self._take(np.zeros(3, np.float32), over=False, lap_finished=False)
+        self._record(np.zeros(3, np.float32), over=False, lap_finished=False)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and take a snapshot where one is due."""
+        """Step, and record the frame if it is due."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._frame += 1
         self._score += float(reward)
         over = terminated or truncated
         if over or self._frame % FRAMES_PER_PICTURE == 0:
-            self._take(action, over=over, lap_finished=bool(info.get("lap_finished", False)))
+            self._record(action, over=over, lap_finished=bool(info.get("lap_finished", False)))
         return observation, reward, terminated, truncated, info
 
-    def _take(self, controls: NDArray[np.float32], *, over: bool, lap_finished: bool) -> None:
+    def _record(self, controls: NDArray[np.float32], *, over: bool, lap_finished: bool) -> None:
         racing: CarRacing = self.env.unwrapped  # type: ignore[assignment]
         velocity = racing.car.hull.linearVelocity  # type: ignore[union-attr]
-        self._taken.append(
+        self._snapshots.append(
             _Snapshot(
                 picture=self.env.render(),  # type: ignore[arg-type]
                 frame=self._frame,
@@ -102,45 +102,47 @@ class _Dashcam(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class SimulatedCar:
-    """One episode on one track. Everything in it is for one thread at a time."""
+    """A car that drives one episode on one track. It is not thread-safe."""
 
     def __init__(
         self, number: int, seed: int, driver: LoadedPolicy | ManualControls, size: tuple[int, int]
     ) -> None:
-        """Put the car at the start.
+        """Build the track.
 
         Args:
-            number: Of the lane.
-            seed: The track's.
-            driver: Who drives.
-            size: Of the pictures for people, (width, height) in pixels.
+            number: Its lane: 0, or 1 for the rival.
+            seed: The track's seed.
+            driver: The policy or the client's controls.
+            size: (width, height) of the pictures, in pixels.
         """
         self._number = number
         self._size = size
-        self._taken: deque[_Snapshot] = deque()
-        self._packed: deque[tuple[int, bytes]] = deque()
+        self._snapshots: deque[_Snapshot] = deque()
+        self._encoded: deque[tuple[int, bytes]] = deque()
         self._loaded = driver if isinstance(driver, LoadedPolicy) else None
         self._drive = Drive(
             PolicyDriver(driver.policy) if isinstance(driver, LoadedPolicy) else driver,
             seed,
             pipeline=self._pipeline,
             simulator="fast",
-            each_frame=lambda env: _Dashcam(env, self._taken),
+            each_frame=lambda env: _SnapshotRecorder(env, self._snapshots),
         )
         self.tiles = self._drive.episode().tiles
-        self._pack()
+        self._encode()
 
     @property
-    def over(self) -> bool:
-        """Whether everything was driven and taken."""
-        return self._drive.over and not self._packed
+    def is_finished(self) -> bool:
+        """Whether the episode has ended and all its pictures were returned."""
+        return self._drive.over and not self._encoded
 
     @property
     def _pipeline(self) -> Pipeline:
-        return _BY_HAND if self._loaded is None else self._loaded.policy.description.pipeline
+        return (
+            _MANUAL_PIPELINE if self._loaded is None else self._loaded.policy.description.pipeline
+        )
 
     def start(self) -> LaneStart:
-        """What is said of it at the start."""
+        """Return the car's part of the start message."""
         if self._loaded is None:
             return LaneStart(driver="you")
         return LaneStart(
@@ -152,7 +154,7 @@ class SimulatedCar:
         )
 
     def end(self) -> LaneEnd:
-        """What is said of it at the end."""
+        """Return the car's part of the end message."""
         episode = self._drive.episode()
         return LaneEnd(
             score=episode.score,
@@ -161,27 +163,27 @@ class SimulatedCar:
             tiles_left=episode.tiles_missed,
         )
 
-    def until(self, frame: int) -> list[bytes]:
-        """Drive up to a simulator frame; the pictures up to there that were not taken yet."""
+    def drive_to(self, frame: int) -> list[bytes]:
+        """Drive up to a simulator frame; return the encoded pictures since the previous call."""
         while not self._drive.over and self._drive.frames < frame:
             self._drive.advance()
-            self._pack()
+            self._encode()
         due: list[bytes] = []
-        while self._packed and self._packed[0][0] <= frame:
-            due.append(self._packed.popleft()[1])
+        while self._encoded and self._encoded[0][0] <= frame:
+            due.append(self._encoded.popleft()[1])
         return due
 
     def close(self) -> None:
         """Close the environment."""
         self._drive.close()
 
-    def _pack(self) -> None:
-        """Pack the snapshots of a decision; the newest shows what the policy sees there."""
-        while self._taken:
-            snapshot = self._taken.popleft()
+    def _encode(self) -> None:
+        """Encode the snapshots of a decision; the newest includes what the policy sees."""
+        while self._snapshots:
+            snapshot = self._snapshots.popleft()
             steering, gas, brake = map(float, snapshot.controls)
-            sees = self._loaded is not None and not self._taken
-            packed = LivePicture(
+            sees = self._loaded is not None and not self._snapshots
+            message = LivePicture(
                 lane=self._number,
                 frame=snapshot.frame,
                 over=snapshot.over,
@@ -196,10 +198,10 @@ class SimulatedCar:
                 picture=jpeg(self._scaled(snapshot.picture)),
                 view=jpeg(self._drive.observation[..., -1]) if sees else b"",
             ).pack()
-            self._packed.append((snapshot.frame, packed))
+            self._encoded.append((snapshot.frame, message))
 
     def _scaled(self, picture: Pixels) -> Pixels:
-        # Down to a half it misses no pixel, and takes a fifth of the time of averaging.
-        enough = 2 * self._size[0] >= picture.shape[1]
-        interpolation = cv2.INTER_LINEAR if enough else cv2.INTER_AREA
+        # Down to half the size, linear interpolation uses every pixel, in a fifth of the time.
+        linear = 2 * self._size[0] >= picture.shape[1]
+        interpolation = cv2.INTER_LINEAR if linear else cv2.INTER_AREA
         return np.asarray(cv2.resize(picture, self._size, interpolation=interpolation), np.uint8)

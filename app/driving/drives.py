@@ -1,4 +1,4 @@
-"""The open drives: how many there may be, what they read from their clients, and their end."""
+"""The open drives of a replica: their limit, and their end when the replica stops."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
-
 from app.driving.protocol import Close, DriveClosedError
 
-_TEXT_BYTES: Final = 4096
-_BINARY_BYTES: Final = 64 * 1024
-"""Longest binary message: many of them may wait, and no picture is half as long."""
-_TEXTS_PER_S: Final = 500
-_LEAVE_S: Final = 5.0
+_CLOSE_S: Final = 5.0
+"""Longest wait for the open drives to end."""
 
 
 class Drives:
@@ -24,102 +19,43 @@ class Drives:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open = 0
-        self._leaving = asyncio.Event()
-        self._none_left = asyncio.Event()
-        self._none_left.set()
+        self._stopping = asyncio.Event()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Be one of them; raises DriveClosedError where there is no room."""
+        """Count one drive inside the block; raises DriveClosedError at the limit."""
         if self._open >= self._limit:
             raise DriveClosedError(
-                Close.TRY_AGAIN, f"{self._limit} drives are open here already; try again later"
+                Close.TRY_AGAIN, f"{self._limit} drives are open already; try again later"
             )
         self._open += 1
-        self._none_left.clear()
+        self._all_closed.clear()
         try:
             yield
         finally:
             self._open -= 1
             if self._open == 0:
-                self._none_left.set()
+                self._all_closed.set()
 
     async def going_away(self) -> NoReturn:
-        """Wait until the service ends; raises DriveClosedError then."""
-        await self._leaving.wait()
-        raise DriveClosedError(Close.GOING_AWAY, "the service is going away; connect again")
+        """Wait until the replica stops, then raise DriveClosedError."""
+        await self._stopping.wait()
+        raise DriveClosedError(Close.GOING_AWAY, "this replica stops; connect again")
 
     async def close(self) -> None:
-        """End all of them, those to come as well, and wait for that a moment."""
-        self._leaving.set()
+        """End all drives, including later ones, and wait for them for a few seconds."""
+        self._stopping.set()
         try:
-            async with asyncio.timeout(_LEAVE_S):
-                await self._none_left.wait()
+            async with asyncio.timeout(_CLOSE_S):
+                await self._all_closed.wait()
         except TimeoutError:
             return
 
 
-class ClientConnection:
-    """One client's connection, accepted."""
-
-    def __init__(self, socket: WebSocket, idle_s: float) -> None:
-        """Take the connection.
-
-        Args:
-            socket: The connection.
-            idle_s: Longest time without a message.
-        """
-        self._socket = socket
-        self._idle_s = idle_s
-        self._second = 0
-        self._texts = 0
-        self.send_text = socket.send_text
-        self.send_bytes = socket.send_bytes
-
-    async def receive(self) -> str | bytes:
-        """The next message.
-
-        Raises:
-            DriveClosedError: Nothing came for too long, or too much of it.
-            WebSocketDisconnect: The client is gone.
-        """
-        try:
-            async with asyncio.timeout(self._idle_s):
-                message = await self._socket.receive()
-        except TimeoutError as error:
-            raise DriveClosedError(Close.IDLE, f"nothing arrived for {self._idle_s:g} s") from error
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message["code"])
-        # A queue that is never empty would never let anyone else run.
-        await asyncio.sleep(0)
-        text: str | None = message.get("text")
-        if text is None:
-            content: bytes = message["bytes"]
-            if len(content) > _BINARY_BYTES:
-                raise DriveClosedError(
-                    Close.MESSAGE_TOO_BIG, f"a binary message is longer than {_BINARY_BYTES} bytes"
-                )
-            return content
-        self._check(text)
-        return text
-
-    def _check(self, text: str) -> None:
-        if len(text) > _TEXT_BYTES or len(text.encode()) > _TEXT_BYTES:
-            raise DriveClosedError(
-                Close.MESSAGE_TOO_BIG, f"a text message is longer than {_TEXT_BYTES} bytes"
-            )
-        second = int(asyncio.get_running_loop().time())
-        if second != self._second:
-            self._second, self._texts = second, 0
-        self._texts += 1
-        if self._texts > _TEXTS_PER_S:
-            raise DriveClosedError(
-                Close.PROTOCOL_ERROR, f"more than {_TEXTS_PER_S} text messages in a second"
-            )
-
-
 async def until_first(*works: Coroutine[Any, Any, object]) -> None:
-    """Run all, until one ends or fails; the others are cancelled and have ended on return."""
+    """Run all until the first ends or fails; cancel the others and wait for their end."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

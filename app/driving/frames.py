@@ -1,4 +1,4 @@
-"""``mode=frames`` of ``WS /drive``: the client has an environment, each picture gets an action."""
+"""``mode=frames`` of ``WS /drive``: answer each picture from the client with an action."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from app.driving.drives import ClientConnection, until_first
+from app.driving.connection import ClientConnection
+from app.driving.drives import until_first
 from app.driving.protocol import (
     Close,
     DriveClosedError,
@@ -26,17 +27,17 @@ from training.environment.pipeline import PictureStack, shrink, to_grey
 from training.evaluation.rollout import PolicyDriver
 
 _WAITING: Final = 64
-"""Messages that may wait for their answers: who sends pictures without looking at the actions
-does not drive, and what Serve takes in for him is not bounded."""
+"""Messages that may wait for an answer. A client waits for an action before it sends the next
+picture."""
 
 _FRAME_BYTES: Final = int(np.prod(FRAME_SHAPE))
 
 Compute = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-"""Runs work for the processor beside the event loop."""
+"""Runs CPU work off the event loop."""
 
 
 class FramesEpisode:
-    """One episode of a client's environment: what evaluation does between its steps."""
+    """One episode of a client's environment, decided as in evaluation."""
 
     def __init__(self, loaded: LoadedPolicy, seed: int | None) -> None:
         self._pipeline = loaded.policy.description.pipeline
@@ -45,13 +46,13 @@ class FramesEpisode:
         self._started = False
 
     def decide(self, content: bytes) -> bytes:
-        """An action, 12 bytes, for a picture.
+        """Return the action for a picture: three little-endian float32.
 
         Args:
             content: A raw frame, (96, 96, 3) uint8, or a prepared picture, (size, size) uint8.
 
         Raises:
-            DriveClosedError: It is neither.
+            DriveClosedError: The picture has another size.
         """
         picture = self._picture(content)
         observation = (self._stack.push if self._started else self._stack.start)(picture)
@@ -68,13 +69,13 @@ class FramesEpisode:
         most = max(_FRAME_BYTES, size * size)
         raise DriveClosedError(
             Close.MESSAGE_TOO_BIG if len(content) > most else Close.PROTOCOL_ERROR,
-            f"a picture of {len(content)} bytes; it must be {_FRAME_BYTES} (96×96×3 RGB) or "
+            f"a picture has {len(content)} bytes; it must have {_FRAME_BYTES} (96×96×3 RGB) or "
             f"{size * size} ({size}×{size} grey)",
         )
 
 
 class FramesDrive:
-    """Answers one client's pictures, episode after episode."""
+    """Answers the pictures of one client, episode after episode."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class FramesDrive:
         self._waiting: asyncio.Queue[Reset | bytes] = asyncio.Queue(_WAITING)
 
     async def run(self) -> None:
-        """Answer until the drive is closed, by raising why; see its errors."""
+        """Answer until an error closes the drive; see ``ClientConnection`` and ``PolicyFinder``."""
         await until_first(self._listen(), self._answer())
 
     async def _listen(self) -> None:
@@ -103,7 +104,7 @@ class FramesDrive:
             except asyncio.QueueFull as error:
                 raise DriveClosedError(
                     Close.PROTOCOL_ERROR,
-                    f"{_WAITING} messages wait already; send a picture once the action came",
+                    f"{_WAITING} messages wait already; wait for the action to each picture",
                 ) from error
 
     async def _answer(self) -> None:

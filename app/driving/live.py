@@ -1,4 +1,4 @@
-"""``mode=live`` of ``WS /drive``: the service simulates in real time and streams what happens."""
+"""``mode=live`` of ``WS /drive``: simulate in real time and stream pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from app.driving.car import FPS, FRAMES_PER_PICTURE, ManualControls, SimulatedCar
-from app.driving.drives import ClientConnection, until_first
+from app.driving.connection import ClientConnection
+from app.driving.drives import until_first
 from app.driving.protocol import (
     YOU,
     Close,
@@ -28,11 +29,11 @@ from app.policies.finder import PolicyFinder
 from app.policies.loading import LoadedPolicy
 
 _AHEAD: Final = 50
-"""Simulator frames that are sent at most beyond the newest one that the client has seen."""
+"""Flow control: simulator frames sent ahead of the newest one that the client has shown."""
 
 
 class LiveDrive:
-    """One client's tracks, one after the other."""
+    """Drives tracks for one client, one after the other."""
 
     def __init__(
         self,
@@ -41,13 +42,13 @@ class LiveDrive:
         finder: PolicyFinder,
         simulation: ThreadPoolExecutor,
     ) -> None:
-        """Get ready.
+        """Prepare the first track.
 
         Args:
-            connection: To the client.
+            connection: The client.
             query: The first track.
-            finder: Where policies are found, anew for each track.
-            simulation: One thread, in which all live drives are simulated and encoded.
+            finder: Finds the policies, again for each track.
+            simulation: The thread that simulates and encodes all live drives.
         """
         self._connection = connection
         self._query = query
@@ -56,11 +57,11 @@ class LiveDrive:
         self._manual = ManualControls()
         self._paused = False
         self._sent = self._seen = 0
-        self._told = asyncio.Event()
-        self._anew = asyncio.Event()
+        self._message_arrived = asyncio.Event()
+        self._new_track = asyncio.Event()
 
     async def run(self) -> None:
-        """Drive until the drive is closed, by raising why; see its errors."""
+        """Drive until an error closes the drive; see ``ClientConnection`` and ``PolicyFinder``."""
         await until_first(self._listen(), self._drive_tracks())
 
     async def _listen(self) -> None:
@@ -68,79 +69,79 @@ class LiveDrive:
             message = await self._connection.receive()
             if isinstance(message, bytes):
                 raise DriveClosedError(
-                    Close.PROTOCOL_ERROR, "binary messages are for mode=frames only"
+                    Close.PROTOCOL_ERROR, "a binary message; mode=live accepts text messages only"
                 )
             self._take(read_live_message(message))
-            self._told.set()
+            self._message_arrived.set()
 
     def _take(self, message: LiveMessage) -> None:
         match message:
             case Track():
                 self._query = change(self._query, message)
                 self._paused = False
-                self._anew.set()
+                self._new_track.set()
             case Pause():
                 self._paused = message.paused
             case Controls():
                 self._manual.set(message.steering, message.gas, message.brake)
             case Seen():
-                # Of the track before, it may name a frame that is still to come.
+                # A late message about the previous track may name a frame not sent yet.
                 self._seen = max(self._seen, min(message.frame, self._sent))
 
     async def _drive_tracks(self) -> None:
         while True:
-            self._anew.clear()
-            await until_first(self._drive_track(), self._anew.wait())
+            self._new_track.clear()
+            await until_first(self._drive_track(), self._new_track.wait())
 
     async def _drive_track(self) -> None:
         query = self._query
         drivers = [await self._find(name) for name in query.drivers]
         size = (query.width, round(query.width * 2 / 3))
-        lanes: list[SimulatedCar] = []
+        cars: list[SimulatedCar] = []
 
         def begin() -> None:
             for number, driver in enumerate(drivers):
-                lanes.append(SimulatedCar(number, query.seed, driver, size))
+                cars.append(SimulatedCar(number, query.seed, driver, size))
 
         def end() -> None:
-            for lane in lanes:
-                lane.close()
+            for car in cars:
+                car.close()
 
         in_thread = asyncio.get_running_loop().run_in_executor
         try:
             await in_thread(self._simulation, begin)
             start = LiveStart(
                 seed=query.seed,
-                tiles=lanes[0].tiles,
+                tiles=cars[0].tiles,
                 fps=FPS,
                 width=size[0],
                 height=size[1],
-                lanes=[lane.start() for lane in lanes],
+                lanes=[car.start() for car in cars],
             )
             self._sent = self._seen = 0
             await self._connection.send_text(text_of(start))
-            await self._stream(lanes)
-            await self._connection.send_text(text_of(LiveEnd(lanes=[lane.end() for lane in lanes])))
+            await self._stream(cars)
+            await self._connection.send_text(text_of(LiveEnd(lanes=[car.end() for car in cars])))
         finally:
-            # After what is still being driven there.
+            # Runs after the work that is still in that thread.
             self._simulation.submit(end)
-        await self._anew.wait()
+        await self._new_track.wait()
 
     async def _find(self, name: str) -> LoadedPolicy | ManualControls:
         return self._manual if name == YOU else await self._finder.find(name)
 
-    async def _stream(self, lanes: list[SimulatedCar]) -> None:
-        """Send the pictures at the simulator's speed; what is late is not made up for."""
+    async def _stream(self, cars: list[SimulatedCar]) -> None:
+        """Send pictures in real time. After a delay it continues at normal speed."""
         loop = asyncio.get_running_loop()
         frame, due = 0, loop.time()
 
         def advance() -> list[bytes]:
-            return [picture for lane in lanes for picture in lane.until(frame)]
+            return [picture for car in cars for picture in car.drive_to(frame)]
 
-        while not all(lane.over for lane in lanes):
+        while not all(car.is_finished for car in cars):
             while self._paused or frame > self._seen + _AHEAD:
-                self._told.clear()
-                await self._told.wait()
+                self._message_arrived.clear()
+                await self._message_arrived.wait()
             for picture in await loop.run_in_executor(self._simulation, advance):
                 await self._connection.send_bytes(picture)
             self._sent = frame

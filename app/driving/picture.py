@@ -1,4 +1,4 @@
-"""A picture of a live drive, as it goes over the wire."""
+"""The binary message of a live drive: a picture and the state of the car."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JPEG_QUALITY: Final = 80
 
 
 def jpeg(picture: Pixels) -> bytes:
-    """A picture, (height, width, 3) RGB or (height, width) grey, uint8, as a JPEG."""
+    """Encode a picture, (height, width, 3) RGB or (height, width) grey, uint8, as JPEG."""
     ordered = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     _, encoded = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return encoded.tobytes()
@@ -25,13 +25,13 @@ def jpeg(picture: Pixels) -> bytes:
 
 @dataclass(frozen=True)
 class LivePicture:
-    """A picture of a lane and what belongs to it."""
+    """A picture of one car, and the state of the car."""
 
     lane: int
     frame: int
-    """Simulator frames driven."""
+    """Simulator frames driven so far."""
     over: bool
-    """Whether this is the last one of the lane's episode."""
+    """Whether this is the last picture of the car's episode."""
     lap_finished: bool
     steering: float
     gas: float
@@ -43,12 +43,12 @@ class LivePicture:
     tiles_left: int
     tiles: int
     picture: bytes
-    """For people, a JPEG."""
+    """The view from above, a JPEG."""
     view: bytes
-    """What the policy sees, a JPEG; empty where nothing is new."""
+    """What the policy sees, a JPEG; empty if it has not changed."""
 
     def pack(self) -> bytes:
-        """The message."""
+        """Encode the message."""
         header = _HEADER.pack(
             _KIND,
             self.lane,
@@ -68,7 +68,7 @@ class LivePicture:
 
     @classmethod
     def unpack(cls, message: bytes) -> LivePicture:
-        """The picture in a message."""
+        """Decode a message."""
         (_, lane, flags, frame, steering, gas, brake, speed, score, _, left, tiles, length) = (
             _HEADER.unpack_from(message)
         )

@@ -1,4 +1,4 @@
-"""What is said over ``WS /drive``: parameters and text messages, and how it is closed."""
+"""The protocol of ``WS /drive``: parameters, text messages and close codes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.policies.names import SERVED, Source
 from training.policy.name import Name
 
 YOU: Final = "you"
-"""The driver who is the client."""
+"""The name of the client as a driver."""
 
 
 class Close(IntEnum):
-    """Why a drive is closed."""
+    """Close codes."""
 
     GOING_AWAY = 1001
     MESSAGE_TOO_BIG = 1009
@@ -31,7 +31,7 @@ class Close(IntEnum):
 
 
 class DriveClosedError(Exception):
-    """Raised anywhere in a drive to close it; the message is the reason that the client gets."""
+    """Closes a drive; the message is the reason that the client receives."""
 
     def __init__(self, code: Close, reason: str) -> None:
         super().__init__(reason)
@@ -39,54 +39,54 @@ class DriveClosedError(Exception):
         self.reason = close_reason(reason)
 
 
-class _Given(BaseModel):
-    """Something that a client gives."""
+class _FromClient(BaseModel):
+    """Base of what a client sends."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FramesQuery(_Given):
-    """The parameters of ``mode=frames``."""
+class FramesQuery(_FromClient):
+    """Parameters of ``mode=frames``."""
 
     mode: Literal["frames"]
     policy: Name = SERVED
     seed: Seed | None = None
-    """Sample decision k of an episode with ``seed + k``; left out, act greedily."""
+    """Sample decision k of an episode with ``seed + k``; if omitted, act greedily."""
 
 
-class LiveQuery(_Given):
-    """The parameters of ``mode=live``."""
+class LiveQuery(_FromClient):
+    """Parameters of ``mode=live``."""
 
     mode: Literal["live"]
     seed: Seed = 0
-    """The track."""
+    """The track's seed."""
     policy: Name = SERVED
-    """Who drives in lane 0: a policy, or ``you``."""
+    """Driver of lane 0: a policy, or ``you``."""
     rival: Name | None = None
-    """Who drives in lane 1, if anyone."""
+    """Driver of lane 1, if any."""
     width: Annotated[int, Field(ge=120, le=600)] = 480
-    """Of the pictures, in pixels; the height is two thirds of it."""
+    """Width of the pictures in pixels; the height is two thirds of it."""
 
     @pydantic.model_validator(mode="after")
     def _drives_one_car(self) -> Self:
         if self.policy == self.rival == YOU:
-            raise ValueError(f"policy and rival are both {YOU}; you drive one car")
+            raise ValueError(f"policy and rival are both {YOU}; only one of them may be")
         return self
 
     @property
     def drivers(self) -> list[str]:
-        """Of each lane."""
+        """The driver of each lane."""
         return [self.policy] if self.rival is None else [self.policy, self.rival]
 
 
-class Reset(_Given):
-    """Begin a new episode."""
+class Reset(_FromClient):
+    """Start a new episode."""
 
     type: Literal["reset"]
 
 
-class Track(_Given):
-    """Begin anew; what is left out stays as it was, and a rival of null is nobody."""
+class Track(_FromClient):
+    """Start a track. Omitted fields keep their values; a rival of null means no rival."""
 
     type: Literal["track"]
     seed: Seed = 0
@@ -94,15 +94,15 @@ class Track(_Given):
     rival: Name | None = None
 
 
-class Pause(_Given):
-    """Stand still, or go on."""
+class Pause(_FromClient):
+    """Pause or continue."""
 
     type: Literal["pause"]
     paused: bool
 
 
-class Controls(_Given):
-    """What the client's own car does from now on."""
+class Controls(_FromClient):
+    """Controls of the client's car from now on."""
 
     type: Literal["controls"]
     steering: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
@@ -110,8 +110,8 @@ class Controls(_Given):
     brake: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class Seen(_Given):
-    """The newest frame that the client has shown."""
+class Seen(_FromClient):
+    """The newest frame that the client has shown, for flow control."""
 
     type: Literal["seen"]
     frame: Annotated[int, Field(ge=0)]
@@ -130,67 +130,67 @@ _TAGS: Final = {"mode": "frames or live", "type": "track, pause, controls or see
 
 
 def read_query(parameters: Mapping[str, str]) -> FramesQuery | LiveQuery:
-    """The parameters of a connection; raises DriveClosedError."""
+    """Parse the parameters of a connection; raises DriveClosedError."""
     try:
         return _QUERY.validate_python(dict(parameters))
     except pydantic.ValidationError as error:
-        raise _refused("query", error, "mode") from error
+        raise _protocol_error("query", error, "mode") from error
 
 
 def read_frames_message(text: str) -> Reset:
-    """A text message of ``mode=frames``; raises DriveClosedError."""
+    """Parse a text message of ``mode=frames``; raises DriveClosedError."""
     try:
         return _FRAMES_MESSAGE.validate_json(text)
     except pydantic.ValidationError as error:
-        raise _refused("message", error) from error
+        raise _protocol_error("message", error) from error
 
 
 def read_live_message(text: str) -> LiveMessage:
-    """A text message of ``mode=live``; raises DriveClosedError."""
+    """Parse a text message of ``mode=live``; raises DriveClosedError."""
     try:
         return _LIVE_MESSAGE.validate_json(text)
     except pydantic.ValidationError as error:
-        raise _refused("message", error, "type") from error
+        raise _protocol_error("message", error, "type") from error
 
 
 def change(query: LiveQuery, track: Track) -> LiveQuery:
-    """The parameters with what a message changes; raises DriveClosedError."""
+    """Return the parameters changed by a message; raises DriveClosedError."""
     given = track.model_dump(include=track.model_fields_set - {"type"})
     try:
         return LiveQuery.model_validate(query.model_dump() | given)
     except pydantic.ValidationError as error:
-        raise _refused("message", error) from error
+        raise _protocol_error("message", error) from error
 
 
-def _refused(
+def _protocol_error(
     where: str, error: pydantic.ValidationError, tag: str | None = None
 ) -> DriveClosedError:
     fault = error.errors(include_url=False)[0]
     place, message = fault["loc"], fault["msg"].removeprefix("Value error, ")
     if tag is not None:
         if fault["type"].startswith("union_tag"):
-            place, message = ("", tag), f"it is missing or not known; it must be {_TAGS[tag]}"
-        # In a tagged union a fault's place begins with the tag.
+            place, message = ("", tag), f"it is missing or unknown; it must be {_TAGS[tag]}"
+        # In a tagged union the location of a fault starts with the tag.
         place = place[1:]
     field = ".".join([where, *map(str, place)])
     return DriveClosedError(Close.PROTOCOL_ERROR, f"{field}: {message}")
 
 
 class FramesStart(BaseModel):
-    """An episode begins."""
+    """Message: an episode starts."""
 
     type: Literal["start"] = "start"
     policy: str
-    """Version of the policy that decides until its end."""
+    """Version of the policy of this episode."""
     source: Source
     frame_skip: int
-    """Simulator frames that each action is to be held for."""
+    """Simulator frames for which the client repeats each action."""
     size: int
     stack: int
 
 
 class LaneStart(BaseModel):
-    """Who drives in a lane; all but the first of a policy only."""
+    """The driver of a lane; all fields but the first are for policies only."""
 
     driver: Literal["policy", "you"]
     policy: str | None = None
@@ -200,20 +200,20 @@ class LaneStart(BaseModel):
 
 
 class LiveStart(BaseModel):
-    """A track begins."""
+    """Message: a track starts."""
 
     type: Literal["start"] = "start"
     seed: int
     tiles: int
     fps: int
-    """Pictures per second of simulated time and lane."""
+    """Pictures per second of simulated time, per lane."""
     width: int
     height: int
     lanes: list[LaneStart]
 
 
 class LaneEnd(BaseModel):
-    """How a lane's episode ended."""
+    """Result of a lane's episode."""
 
     score: Annotated[float, Field(serialization_alias="return")]
     frames: int
@@ -222,12 +222,12 @@ class LaneEnd(BaseModel):
 
 
 class LiveEnd(BaseModel):
-    """Both lanes' episodes are over."""
+    """Message: every car has finished."""
 
     type: Literal["end"] = "end"
     lanes: list[LaneEnd]
 
 
 def text_of(message: FramesStart | LiveStart | LiveEnd) -> str:
-    """A message as it is sent."""
+    """Encode a message."""
     return message.model_dump_json(by_alias=True, exclude_none=True)

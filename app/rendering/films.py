@@ -16,11 +16,12 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from app.errors import OverloadedError, PolicyNotFoundError
+from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
 from app.metrics import FilmCounts
 from app.policies.loading import load_bundled, load_stored
 from app.policies.names import Source
 from app.policies.storage_reader import StorageReader
+from app.rendering.film_files import FilmFiles
 from app.rendering.film_order import FilmOrder
 from training.evaluation.film import Film
 from training.evaluation.rollout import drive
@@ -57,6 +58,7 @@ class FilmRenderer:
         *,
         max_waiting: int,
         cache_bytes: int,
+        files: FilmFiles | None = None,
         niceness: int = 0,
         report: Callable[[FilmCounts], None] | None = None,
     ) -> None:
@@ -66,7 +68,8 @@ class FilmRenderer:
             store: Holds the published policies.
             reader: Reads the store.
             max_waiting: Different films that may wait while one is rendered.
-            cache_bytes: Size of the cache of finished films.
+            cache_bytes: Size of the cache of finished films in memory.
+            files: Finished films in storage; None uses memory only.
             niceness: Added to the niceness of the rendering thread.
             report: Called in the event loop's thread with every change of the counts.
         """
@@ -76,6 +79,8 @@ class FilmRenderer:
         self._reader = reader
         self._max_waiting = max_waiting
         self._cache: LRUCache[FilmOrder, bytes] = LRUCache(cache_bytes, getsizeof=len)
+        self._files = files
+        self._writing: asyncio.Future[None] | None = None
         self._renders: dict[FilmOrder, _Render] = {}
         self._policies: LRUCache[tuple[Source, str, str, str], Policy] = LRUCache(_POLICIES_KEPT)
         self._thread = ThreadPoolExecutor(
@@ -83,7 +88,7 @@ class FilmRenderer:
         )
 
     async def film(self, order: FilmOrder, policy: PublishedPolicy | None = None) -> bytes:
-        """Return a film from the cache, from a render in progress, or from a new render.
+        """Return a film from the cache, a render in progress, storage, or a new render.
 
         A render is cancelled when no request waits for it any more.
 
@@ -132,15 +137,10 @@ class FilmRenderer:
     async def _run(
         self, order: FilmOrder, given: PublishedPolicy | None, abandoned: threading.Event
     ) -> bytes:
-        loop = asyncio.get_running_loop()
         try:
-            policy = await self._policy(order, given)
-            # With the caller's context, so that log lines name its request.
-            run = copy_context().run
-            content = await loop.run_in_executor(
-                self._thread, run, self._render, order, policy, abandoned
-            )
-            self._counts.rendered += 1
+            content = await self._read_file(order)
+            if content is None:
+                content = await self._render_anew(order, given, abandoned)
             if len(content) <= self._cache.maxsize:
                 self._cache[order] = content
             return content
@@ -149,6 +149,32 @@ class FilmRenderer:
             if not abandoned.is_set():
                 del self._renders[order]
             self._report_counts()
+
+    async def _render_anew(
+        self, order: FilmOrder, given: PublishedPolicy | None, abandoned: threading.Event
+    ) -> bytes:
+        policy = await self._policy(order, given)
+        # With the caller's context, so that log lines name its request.
+        run = copy_context().run
+        content = await asyncio.get_running_loop().run_in_executor(
+            self._thread, run, self._render, order, policy, abandoned
+        )
+        self._counts.rendered += 1
+        self._write_file(order, content)
+        return content
+
+    async def _read_file(self, order: FilmOrder) -> bytes | None:
+        if self._files is None:
+            return None
+        try:
+            return await self._reader.read(partial(self._files.read, order))
+        except StorageUnavailableError:
+            return None
+
+    def _write_file(self, order: FilmOrder, content: bytes) -> None:
+        """Store a film in the background, unless the previous write has not ended yet."""
+        if self._files is not None and (self._writing is None or self._writing.done()):
+            self._writing = self._reader.start(partial(self._files.write, order, content))
 
     def _report_counts(self) -> None:
         if self._report is not None:

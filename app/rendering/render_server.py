@@ -39,6 +39,7 @@ class RenderServer:
 
         from app.policies.storage_reader import StorageReader
         from app.rendering.curves import CurveDrawer
+        from app.rendering.film_files import FilmFiles
         from app.rendering.films import FilmRenderer
         from training.store.policies import PolicyStore
 
@@ -52,6 +53,7 @@ class RenderServer:
             reader,
             max_waiting=settings.film_max_waiting,
             cache_bytes=settings.film_cache_bytes,
+            files=FilmFiles(store.storage, settings.film_cache_bytes),
             niceness=_NICENESS,
             report=serve_meters().films,
         )

@@ -10,7 +10,8 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.service import Service
-from app.driving.drives import ClientConnection, until_first
+from app.driving.connection import ClientConnection
+from app.driving.drives import until_first
 from app.driving.frames import FramesDrive
 from app.driving.live import LiveDrive
 from app.driving.protocol import Close, DriveClosedError, FramesQuery, read_query

@@ -41,12 +41,12 @@ def loaded(policy: Policy) -> LoadedPolicy:
     return LoadedPolicy(policy, ref, datetime.now(UTC), "bundled")
 
 
-def finish(lane: SimulatedCar) -> list[LivePicture]:
+def finish(car: SimulatedCar) -> list[LivePicture]:
     """Drive to the end, as a live drive does."""
     pictures: list[LivePicture] = []
     frame = 0
-    while not lane.over:
-        due = [LivePicture.unpack(message) for message in lane.until(frame)]
+    while not car.is_finished:
+        due = [LivePicture.unpack(message) for message in car.drive_to(frame)]
         assert all(frame - 2 < picture.frame <= frame for picture in due)
         pictures += due
         frame += 2
@@ -55,15 +55,15 @@ def finish(lane: SimulatedCar) -> list[LivePicture]:
 
 def test_a_policys_lane_is_its_drive(policy: Policy, loaded: LoadedPolicy) -> None:
     expected = drive(policy, 3, simulator="fast")
-    lane = SimulatedCar(1, 3, loaded, SIZE)
-    assert lane.start().model_dump() == {
+    car = SimulatedCar(1, 3, loaded, SIZE)
+    assert car.start().model_dump() == {
         "driver": "policy",
         "policy": policy.version,
         "source": "bundled",
         "iteration": 7,
         "frame_skip": 4,
     }
-    pictures = finish(lane)
+    pictures = finish(car)
     assert [picture.frame for picture in pictures] == [*range(0, FRAMES, 2), FRAMES]
     assert {picture.lane for picture in pictures} == {1}
     assert {picture.tiles for picture in pictures} == {expected.tiles}
@@ -75,7 +75,7 @@ def test_a_policys_lane_is_its_drive(policy: Policy, loaded: LoadedPolicy) -> No
     assert pictures[-1].score == pytest.approx(expected.score, rel=1e-6)
     assert pictures[-1].tiles_left == expected.tiles_missed < pictures[0].tiles_left
     assert pictures[0].speed < 1 < pictures[-1].speed
-    assert lane.end().model_dump() == {
+    assert car.end().model_dump() == {
         "score": expected.score,
         "frames": FRAMES,
         "lap_finished": False,
@@ -102,8 +102,8 @@ def test_the_policys_view_comes_when_it_is_new(loaded: LoadedPolicy) -> None:
 
 def test_who_drives_by_hand_is_obeyed_within_a_picture() -> None:
     hands = ManualControls()
-    lane = SimulatedCar(0, 3, hands, SIZE)
-    assert lane.start().model_dump(exclude_none=True) == {"driver": "you"}
+    car = SimulatedCar(0, 3, hands, SIZE)
+    assert car.start().model_dump(exclude_none=True) == {"driver": "you"}
     told = [(0.0, 1.0, 0.0)] * 10 + [(-0.5, 0.25, 0.0)] * 10 + [(1.0, 0.0, 0.5)] * 11
     replay = iter(told)
     by_hand = Drive(
@@ -112,18 +112,18 @@ def test_who_drives_by_hand_is_obeyed_within_a_picture() -> None:
         pipeline=Pipeline(frame_skip=2),
         simulator="fast",
     )
-    lane.until(0)
+    car.drive_to(0)
     for number, controls in enumerate(told, 1):
         hands.set(*controls)
-        (message,) = lane.until(2 * number)
+        (message,) = car.drive_to(2 * number)
         picture = LivePicture.unpack(message)
         by_hand.advance()
         assert (picture.steering, picture.gas, picture.brake) == controls
         assert picture.score == pytest.approx(by_hand.score, rel=1e-6)
         assert picture.view == b""
-    assert lane.over
+    assert car.is_finished
     assert by_hand.over
-    assert lane.end().score == by_hand.score > 0
+    assert car.end().score == by_hand.score > 0
 
 
 def test_a_lap_that_is_finished_is_told(
@@ -131,8 +131,8 @@ def test_a_lap_that_is_finished_is_told(
 ) -> None:
     soon = property(lambda env: env.t > 0.3, lambda _, __: None)
     monkeypatch.setattr(FastCarRacing, "new_lap", soon, raising=False)
-    lane = SimulatedCar(0, 3, loaded, SIZE)
-    pictures = finish(lane)
+    car = SimulatedCar(0, 3, loaded, SIZE)
+    pictures = finish(car)
     assert pictures[-1].frame < FRAMES
     assert [picture.lap_finished for picture in pictures] == [False] * (len(pictures) - 1) + [True]
-    assert lane.end().lap_finished
+    assert car.end().lap_finished

@@ -122,14 +122,14 @@ async def test_pictures_come_at_the_simulators_speed(bench: Bench, ref: PolicyRe
 async def test_what_is_late_is_not_made_up_for(
     bench: Bench, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    until = SimulatedCar.until
+    until = SimulatedCar.drive_to
 
     def late(lane: SimulatedCar, frame: int) -> list[bytes]:
         if frame == 20:
             time.sleep(0.5)
         return until(lane, frame)
 
-    monkeypatch.setattr(SimulatedCar, "until", late)
+    monkeypatch.setattr(SimulatedCar, "drive_to", late)
     async with connect(bench.api, "mode=live") as socket:
         await socket.text()
         for _ in range(11):

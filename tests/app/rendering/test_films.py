@@ -18,6 +18,7 @@ from app.metrics import FilmCounts
 from app.parameters import SEED_LIMIT
 from app.policies.storage_reader import StorageReader
 from app.rendering import films
+from app.rendering.film_files import FilmFiles
 from app.rendering.film_order import FilmOrder
 from app.rendering.films import FilmRenderer
 from tests.app.conftest import eventually
@@ -28,6 +29,7 @@ from training.policy.manifest import MANIFEST_FILE
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
 from training.store.published import PublishedPolicy
+from training.store.storage import Storage
 
 pytestmark = pytest.mark.anyio
 
@@ -318,3 +320,50 @@ async def test_storage_that_hangs_holds_up_no_film_of_a_policy_that_is_known(
     assert (await renderer.film(dataclasses.replace(order, seed=6))).startswith(b"GIF89a")
     answers.set()
     assert (await held_up).startswith(b"GIF89a")
+
+
+async def test_a_finished_film_is_not_rendered_again_by_another_renderer(
+    store: PolicyStore, order: FilmOrder
+) -> None:
+    reader = StorageReader(store.storage.root)
+    counts: list[FilmCounts] = []
+    contents = []
+    for _ in range(2):
+        renderer = FilmRenderer(
+            store,
+            reader,
+            max_waiting=2,
+            cache_bytes=10_000_000,
+            files=FilmFiles(store.storage, 10_000_000),
+            report=lambda new: counts.append(dataclasses.replace(new)),
+        )
+        contents.append(await renderer.film(order))
+        files = FilmFiles(store.storage, 10_000_000)
+
+        async def stored(files: FilmFiles = files) -> bool:
+            return files.read(order) is not None
+
+        await eventually(stored)
+        renderer.close()
+    reader.close()
+    assert contents[0] == contents[1]
+    assert max(each.rendered for each in counts) == 1
+    assert counts[-1].rendered == 0
+
+
+async def test_storage_that_is_away_does_not_prevent_a_film(
+    store: PolicyStore, order: FilmOrder, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = store.fetch(ref)
+
+    def away(*_: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(Storage, "read", away)
+    monkeypatch.setattr(Storage, "write", away)
+    reader = StorageReader(store.storage.root)
+    files = FilmFiles(store.storage, 10_000_000)
+    renderer = FilmRenderer(store, reader, max_waiting=2, cache_bytes=10_000_000, files=files)
+    assert (await renderer.film(order, given)).startswith(b"GIF89a")
+    renderer.close()
+    reader.close()

@@ -57,8 +57,6 @@ def header(shape: str = "(84, 84, 4)", descr: str = "'|u1'", order: str = "False
         npy_file("__import__('os').abort()"),
         npy_file("(" * 500),
         npy_file("{'descr': '|u1', 'shape': (84, 84, 4)}"),
-        npy_file(header("(84, 84, -4)")),
-        npy_file(header("(84, 84, True)")),
         npy_file(header(order="1")),
         npy_file(header(), ONE[:-1]),
         npy_file(header(), ONE + b"x"),
@@ -72,6 +70,8 @@ async def test_npy_that_cannot_be_read(bench: Bench, content: bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
+        npy_file(header("(84, 84, -4)")),
+        npy_file(header("(84, 84, True)")),
         npy_file(header("(1000000000000, 84, 84, 4)")),
         npy_file(header("(84, 84, 4" + "0" * 200 + ")")),
         npy_file(header(descr="'O'")),

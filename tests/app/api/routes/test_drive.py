@@ -134,7 +134,7 @@ async def test_all_are_sent_away_when_the_service_ends(
 
 
 async def test_a_drive_that_does_not_leave_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.driving.drives._LEAVE_S", 0.01)
+    monkeypatch.setattr("app.driving.drives._CLOSE_S", 0.01)
     drives = Drives(1)
     with drives.enter():
         await drives.close()
@@ -144,14 +144,14 @@ async def test_the_event_loop_is_free_while_cars_are_simulated(
     bench: Bench, ref: PolicyRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
-    until = SimulatedCar.until
+    until = SimulatedCar.drive_to
 
     def held(lane: SimulatedCar, frame: int) -> list[bytes]:
         inside.set()
         go_on.wait(60)
         return until(lane, frame)
 
-    monkeypatch.setattr(SimulatedCar, "until", held)
+    monkeypatch.setattr(SimulatedCar, "drive_to", held)
     async with connect(bench.api, "mode=live") as socket:
         await socket.text()
         assert await asyncio.to_thread(inside.wait, 60)
