@@ -65,7 +65,7 @@ def optimizer_state(algorithm: DrivingPPO) -> dict[str, Any]:
     learner = algorithm.learner_group._learner
     (_, optimizer), *_ = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
     return {
-        f"{number} {name}": np.array(value.cpu())
+        f"{number} {name}": value.cpu().numpy().copy()
         for number, state in optimizer.state_dict()["state"].items()
         for name, value in state.items()
     }
@@ -77,7 +77,7 @@ def kl_coeff(algorithm: DrivingPPO) -> Any:
 
 def weights(algorithm: DrivingPPO) -> dict[str, Any]:
     state: dict[str, Any] = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
-    return {name: np.array(value) for name, value in state.items()}
+    return {name: np.asarray(value).copy() for name, value in state.items()}
 
 
 def stored(storage: Storage) -> list[int]:
