@@ -15,8 +15,7 @@ from pyarrow import fs
 
 from benchmarks.processes import usage
 from training.policy.manifest import MANIFEST_FILE
-from training.runs.trial_checkpoints import CHECKPOINT
-from training.runs.whole_checkpoint import BrokenCheckpointError, verify
+from training.runs.checkpoint import CHECKPOINT
 from training.store.storage import Storage
 
 Target = Literal["whole cluster", "driver", "trial", "env runner"]
@@ -96,21 +95,24 @@ class Watch:
         return {
             f"{above}/{name}"
             for above in self._above[moment]
-            for name in self._storage.folders(above)
+            for name in (
+                self._storage.folders(above)
+                if moment == "publishing"
+                else self._storage.files(above)
+            )
             if moment == "publishing" or name.startswith(CHECKPOINT)
         }
 
 
-def was_inside(storage: Storage, moment: Moment, folder: str) -> bool:
-    """Whether a kill left that folder half written, as it was to."""
+def was_inside(storage: Storage, moment: Moment, path: str) -> bool:
+    """Whether a kill left that policy's folder, or a checkpoint's temporary file, half written.
+
+    In a bucket a checkpoint is never seen before it is complete.
+    """
+    info = storage.filesystem.get_file_info
     if moment == "publishing":
-        found = storage.filesystem.get_file_info(storage.at(f"{folder}/{MANIFEST_FILE}")).type
-        return bool(found == fs.FileType.NotFound)
-    try:
-        verify(storage.filesystem, storage.at(folder))
-    except BrokenCheckpointError:
-        return True
-    return False
+        return bool(info(storage.at(f"{path}/{MANIFEST_FILE}")).type == fs.FileType.NotFound)
+    return path.endswith(".tmp") and bool(info(storage.at(path)).type == fs.FileType.File)
 
 
 def victims(driver: int, target: Target) -> list[int]:

@@ -8,10 +8,10 @@ on this machine, through a door. That is shut for a while, so that connections a
 opened onto nobody who answers. A reader looks at the published policies past the door all the
 while. Once storage is back and the run has trained on it is told to end (SIGTERM).
 
-Training bears ten minutes of this. An iteration whose checkpoint storage refuses is not published
-later: the run trains on, takes a checkpoint after every iteration until one is stored, and
-publishes that. Nothing that was published may be lost, and no row of a table missing. Exit status 1
-where something did not hold.
+Training tolerates ten minutes of this. A checkpoint that storage refuses is replaced by the next
+one, and its policy is not published: the newest checkpoint is stored and published as soon as
+storage works again. Nothing that was published may be lost, and no row of a table missing. Exit
+status 1 where something did not hold.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.killed_training import INTERVAL, RUN, Command, reader, training
 from benchmarks.outage_report import Outage, table
 from benchmarks.run_ending import end
 from benchmarks.s3 import BUCKET, endpoint, s3_server
-from training.runs.trial_checkpoints import survey
+from training.runs.checkpoint import list_checkpoints
 from training.store.layout import PolicyRef, run_folder
 from training.store.policies import PolicyStore
 from training.store.published import BrokenPolicyError
@@ -85,10 +85,10 @@ class Stored:
         return max(self.policies(), default=0)
 
     def newest_checkpoint(self) -> int:
-        """The iteration of the newest whole one; 0 where there is none."""
+        """The iteration of the newest one; 0 where there is none."""
         storage, run = self._store.storage, run_folder(RUN)
-        found = (survey(storage, f"{run}/{name}").usable for name in storage.folders(run))
-        return max((usable[0].listed.iteration for usable in found if usable), default=0)
+        found = (list_checkpoints(storage, f"{run}/{name}") for name in storage.folders(run))
+        return max((files[0].iteration for files in found if files), default=0)
 
     def lost(self, refs: Iterable[PolicyRef]) -> list[str]:
         """Why some of these cannot be read, if so."""

@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, NoReturn
@@ -28,16 +29,18 @@ from training.runs.progress_report import ProgressReport
 from training.runs.publishing import PublishingCallback, git_revision
 from training.runs.ray_connection import connect
 from training.runs.run import ResumeMode, Run, RunError, default_run_name
-from training.runs.trial_table import TrialTables
+from training.runs.search import TrialRecords
+from training.runs.tensorboard import TensorBoardCallback
 from training.runs.tuning import TrialsFailedError, tune_trials
+from training.store.background import StorageQueue
 from training.store.storage import Storage, StorageError, choose_root
 from training.validation.conclusion import conclude, told_to_end
 from training.validation.finals import MOST_TRACKS
 from training.validation.validator import Validator
 
 _PROGRAM = "python -m training.train"
-_LAST_WRITE_S = 1.0
-"""For each table of a run that is told to end: who tells it does not wait for long."""
+_LAST_WRITE_S = 5.0
+"""Seconds that storage has at an interruption: most clouds kill 30 s after SIGTERM."""
 
 _REFUSALS = (
     RunError,
@@ -179,44 +182,61 @@ def _carry_out(command: Command, run: Run) -> signal.Signals | None:
 def _train(
     command: Command, run: Run, resources: Resources, *, trials: int, resume: bool
 ) -> signal.Signals | None:
-    recipe = command.recipe
-    report = ProgressReport(run.storage, run.name, recipe, resume=resume)
-    tables = TrialTables(run.storage, run.name, recipe, resume=resume)
-    tracks = command.options.validation_tracks
-    with Validator(run.storage, run.name, tracks=tracks) as validator:
+    recipe, options = command.recipe, command.options
+    queue = StorageQueue("storage")
+    records = TrialRecords.open(
+        run.storage, run.folder, queue, recipe=recipe, trials=trials, seed=options.seed
+    )
+    report = ProgressReport(run.storage, run.name, recipe, queue)
+    if resume:
+        report.read(records.trials)
+    tracks = options.validation_tracks
+    with (
+        tempfile.TemporaryDirectory(prefix="events-", ignore_cleanup_errors=True) as events,
+        Validator(run.storage, run.name, tracks=tracks) as validator,
+    ):
         publishing = PublishingCallback(
             run.storage,
             run.name,
             command.recipe_name,
+            queue,
             revision=git_revision(),
-            keep_policies=command.options.keep_policies,
+            keep_checkpoints=recipe.keep_checkpoints,
+            keep_policies=options.keep_policies,
             # A search's trials would take over from each other.
             promote=trials == 1,
             validator=validator if tracks else None,
         )
+        if resume:
+            publishing.publish(records.trials)
         outcome = tune_trials(
             run,
             recipe,
             resources,
-            trials=trials,
-            seed=command.options.seed,
-            callbacks=[report, tables, publishing],
-            resume=resume,
+            records=records,
+            rows=report.rows,
+            seed=options.seed,
+            callbacks=[
+                report,
+                publishing,
+                TensorBoardCallback(run.storage, run.name, queue, events),
+            ],
         )
-    if outcome.interrupted_by is not None:
-        for table in (report, tables):
-            try:
-                table.finish(for_s=_LAST_WRITE_S)
-            except OSError as error:
-                logger.warning("rows since the newest checkpoint may be missing: %s", error)
-        told = "interrupted" if outcome.interrupted_by is signal.SIGINT else "ended as it was told"
-        _say(f"{told}; --run-name {run.name} with the same options continues it")
-        return outcome.interrupted_by
-    report.finish()
-    tables.finish()
-    publishing.finish()
-    if resume:
-        publishing.catch_up(outcome.hyperparameters)
+        publishing.publish(records.trials)
+        report.store()
+        if outcome.interrupted_by is not None:
+            if not queue.wait(_LAST_WRITE_S):
+                logger.warning(
+                    "storage has not taken everything within %g s; the run's table and its newest "
+                    "policies are completed when it continues",
+                    _LAST_WRITE_S,
+                )
+            told = (
+                "interrupted" if outcome.interrupted_by is signal.SIGINT else "stopped by SIGTERM"
+            )
+            _say(f"{told}; --run-name {run.name} with the same options continues it")
+            return outcome.interrupted_by
+        queue.finish()
     known = validator.validations
     with told_to_end() as end:
         conclude(run, outcome, report.rows, publishing, validation_tracks=tracks, validations=known)
@@ -257,9 +277,6 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     # Tune's own reporting draws tables; this project prints a line per iteration instead.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Tune notes where its trials are every ten seconds at most; a run that is killed sooner would
-    # not find its checkpoints.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         if (told := train(parse(arguments))) is not None:

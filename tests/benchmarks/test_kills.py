@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.kills import Moment, Watch, kill, plan, victims, was_inside
 from benchmarks.processes import usage
-from training.runs.whole_checkpoint import seal
+from tests.conftest import exists
 from training.store.storage import Storage
 
 WATCHED: tuple[Moment, ...] = ("publishing", "checkpoint")
@@ -47,7 +47,7 @@ def test_a_half_written_policy_and_checkpoint_are_seen(any_root: str) -> None:
         storage.write(f"runs/r/{name}", b"{}")
 
     write("policies/v1/policy.safetensors")
-    write("t-0/checkpoint_000001/state.pkl")
+    write("t-0/checkpoint_000001.zip")
     watch = Watch(storage, "runs/r")
     for moment in WATCHED:
         assert watch.wait(moment, iter([True, False]).__next__) is None
@@ -59,23 +59,21 @@ def test_a_half_written_policy_and_checkpoint_are_seen(any_root: str) -> None:
     write("policies/v2/manifest.json")
     assert not was_inside(storage, "publishing", found)
 
-    write("t-0/best_checkpoint_000002/state.pkl")
-    threading.Timer(0.05, write, ["t-0/checkpoint_000002/state.pkl"]).start()
+    threading.Timer(0.05, write, ["t-0/checkpoint_000002.zip"]).start()
     found = watch.wait("checkpoint", lambda: True)
-    assert found == "runs/r/t-0/checkpoint_000002"
-    assert was_inside(storage, "checkpoint", found)
+    assert found is not None
+    assert found.startswith("runs/r/t-0/checkpoint_000002.zip")
+    while not exists(storage, "runs/r/t-0/checkpoint_000002.zip"):
+        time.sleep(0.01)
+    assert not was_inside(storage, "checkpoint", found), "it is complete by now"
 
 
-def test_a_whole_checkpoint_was_not_cut_short(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "r" / "t-0" / "checkpoint_000001"
-    folder.mkdir(parents=True)
-    (folder / "state.pkl").write_bytes(b"state")
-    seal(folder, 1, {})
+def test_a_checkpoint_s_temporary_file_was_cut_short(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
-    relative = folder.relative_to(tmp_path).as_posix()
-    assert not was_inside(storage, "checkpoint", relative)
-    (folder / "state.pkl").unlink()
-    assert was_inside(storage, "checkpoint", relative)
+    path = "runs/r/t-0/checkpoint_000001.zip.0f.tmp"
+    assert not was_inside(storage, "checkpoint", path), "it was renamed"
+    storage.write(path, b"half")
+    assert was_inside(storage, "checkpoint", path)
 
 
 def test_victims_are_found_by_name_and_killed() -> None:

@@ -12,7 +12,6 @@ from benchmarks.killed_training import RUN, Command
 from benchmarks.outage_report import Outage
 from benchmarks.training_outage import Options, Stored, main, wait_for_return
 from tests.conftest import PublishPolicy
-from training.runs.whole_checkpoint import seal
 from training.store.layout import run_folder
 from training.store.policies import PolicyStore
 
@@ -25,10 +24,7 @@ def sleeping(tmp_path: Path) -> Iterator[Command]:
 
 
 def checkpoint(store: PolicyStore, index: int, iteration: int) -> None:
-    folder = Path(store.storage.at(f"{run_folder(RUN)}/trial-1/checkpoint_{index:06d}"))
-    folder.mkdir(parents=True)
-    (folder / "state.pkl").write_bytes(b"state")
-    seal(folder, iteration, {})
+    store.storage.write(f"{run_folder(RUN)}/t-1/checkpoint_{iteration:06d}_{index:016x}.zip", b"")
 
 
 def test_what_a_run_has_stored(store: PolicyStore, publish_policy: PublishPolicy) -> None:

@@ -1,17 +1,15 @@
-"""PPO's learner, with coefficients that can be changed while it trains and that a restore keeps.
+"""PPO's learner, with coefficients that can be changed while it trains.
 
-RLlib reads learning rate, entropy bonus and clip range from three different places, lets its
-schedulers overwrite a value set by hand, and checkpoints none of them whole. So here the source
-that each is read from is replaced, and the three are a part of the learner's state, as is the
-weight of the KL loss, which RLlib adapts and does not checkpoint. And a saved state has a mark
-where it was written to its end.
+RLlib reads learning rate, entropy coefficient and clip range from three different places, and its
+schedulers overwrite a value that was set by hand. So :meth:`DrivingLearner.use` replaces what each
+is read from. The weight of the KL loss is a part of the learner's state here: RLlib adapts it and
+does not checkpoint it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,9 +23,6 @@ from training.rllib.batch import make_batch, minibatches
 from training.rllib.memory import keep_freed_memory
 from training.rllib.precision import choose_precision
 
-SAVED_FILE = "saved"
-"""Is written into the learner's folder of a checkpoint after everything else there."""
-_STATE = "coefficients"
 _KL_COEFF_STATE = "kl_coeff"
 ADAM_EPSILON = "adam_epsilon"
 PRECISION = "precision"
@@ -47,9 +42,6 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
     """PPO's own update; see the module's docstring for what is added."""
 
     config: Any
-    _not_saved: str | None = None
-    _in_use: Coefficients | None = None
-    """Set by :meth:`use`; None while the recipe's own values or schedules are in force."""
 
     def build(self) -> None:
         """Build as PPO does, with an allocator that suits it."""
@@ -132,7 +124,6 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
 
     def use(self, coefficients: Coefficients) -> None:
         """Use these from the next update on."""
-        self._in_use = coefficients
         for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
             # The scheduler sets the optimizer's lr after every update, so it must agree.
             self._optimizer_lr_schedules[optimizer] = Scheduler(
@@ -153,12 +144,10 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         not_components: str | Collection[str] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """RLlib's state, the KL loss's weight and, after :meth:`use`, the coefficients."""
+        """RLlib's state and the KL loss's weight."""
         state: dict[str, Any] = super().get_state(
             components, not_components=not_components, **options
         )
-        if self._in_use and self._check_component(_STATE, components, not_components):
-            state[_STATE] = asdict(self._in_use)
         if self.config.use_kl_loss and self._check_component(
             _KL_COEFF_STATE, components, not_components
         ):
@@ -166,10 +155,8 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """RLlib's state and, where it holds them, the coefficients."""
+        """RLlib's state and the KL loss's weight."""
         super().set_state(state)
-        if _STATE in state:
-            self.use(Coefficients(**state[_STATE]))
         if _KL_COEFF_STATE in state:
             self._kl_coeff().fill_(state[_KL_COEFF_STATE])
 
@@ -184,23 +171,3 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
             if not bool(torch.isfinite(weight).all()):
                 return str(name)
         return None
-
-    def save_to_path(self, path: str | Path, **options: Any) -> str:
-        """Save as RLlib does, and a mark at the end, which whoever calls this is to look for.
-
-        Where the disk refuses, there is none: raised in a process of several that learn, an error
-        would be told to nobody, and the process put out of service.
-        """
-        mark = Path(path, SAVED_FILE)
-        self._not_saved = None
-        try:
-            mark.unlink(missing_ok=True)
-            super().save_to_path(path, **options)
-            mark.touch()
-        except OSError as error:
-            self._not_saved = str(error)
-        return str(path)
-
-    def why_not_saved(self) -> str | None:
-        """Why the last save has no mark; None where it has one."""
-        return self._not_saved

@@ -19,9 +19,11 @@ from training.rllib.learner import Coefficients, DrivingLearner
 class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
     """Switches phases once ``recipe.finetune_at`` iterations are trained, and reports both.
 
-    Within a phase, learning rate and entropy bonus fall as the recipe anneals them. Adds to every
-    result: ``phase``, ``lr``, ``entropy_coeff`` and ``clip_param`` as they were in force in that
-    iteration, and the learner's ``precision``.
+    Learning rate, entropy coefficient and clip range are functions of the trial's configuration and
+    the iteration, and are applied before each iteration: there is no state to restore.
+
+    Adds to every result: ``phase``, ``lr``, ``entropy_coeff`` and ``clip_param`` as they were in
+    force in that iteration, and the learner's ``precision``.
     """
 
     _exploring: Coefficients
@@ -42,13 +44,11 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
             entropy_coeff=algorithm.config.entropy_coeff,
             clip_param=algorithm.config.clip_param,
         )
-        if self._recipe.phase(1) == "stabilize":
-            self._use(algorithm, self.coefficients(1))
-            self._coach(algorithm.env_runner_group, 1)
+        self._prepare(algorithm, 1)
 
     def on_checkpoint_loaded(self, *, algorithm: Algorithm, **_: Any) -> None:
-        """Coach as the phase asks that the checkpoint is in; its learner knows its coefficients."""
-        self._coach(algorithm.env_runner_group, algorithm.iteration + 1)
+        """Apply what is in force in the iteration after the checkpoint."""
+        self._prepare(algorithm, algorithm.iteration + 1)
 
     def on_env_runners_recreated(
         self, *, algorithm: Algorithm, env_runner_group: EnvRunnerGroup, **_: Any
@@ -57,7 +57,7 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         self._coach(env_runner_group, algorithm.iteration + 1)
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **_: Any) -> None:
-        """Report what was in force, then switch if this was the last exploring iteration."""
+        """Report what was in force, then apply what is in force in the next iteration."""
         iteration = result["training_iteration"]
         learners = algorithm.learner_group
         in_force = next(iter(learners.foreach_learner(DrivingLearner.coefficients))).get()
@@ -66,9 +66,7 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         result["lr"] = in_force.lr
         result["entropy_coeff"] = in_force.entropy_coeff
         result["clip_param"] = in_force.clip_param
-        following = self.coefficients(iteration + 1)
-        if following != self.coefficients(iteration):
-            self._use(algorithm, following)
+        self._use(algorithm, self.coefficients(iteration + 1))
         if self._recipe.coaching_in(iteration + 1) != self._recipe.coaching_in(iteration):
             self._coach(algorithm.env_runner_group, iteration + 1)
 
@@ -86,6 +84,11 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         return dataclasses.replace(
             phase, lr=factor * phase.lr, entropy_coeff=factor * phase.entropy_coeff
         )
+
+    def _prepare(self, algorithm: Algorithm, iteration: int) -> None:
+        """Apply what is in force in an iteration, before it begins."""
+        self._use(algorithm, self.coefficients(iteration))
+        self._coach(algorithm.env_runner_group, iteration)
 
     def _coach(self, env_runners: EnvRunnerGroup, iteration: int) -> None:
         env_runners.foreach_env_runner(

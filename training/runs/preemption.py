@@ -1,12 +1,11 @@
-"""SIGTERM, the notice of a preemption: what runs is saved and published before the run ends.
+"""Stops a run gracefully at SIGTERM: every running trial takes a checkpoint first.
 
-Who sends it kills after a while, on most clouds after thirty seconds. What an iteration that is
-longer than the patience here would have added is lost: the newest checkpoint must do.
+Most clouds kill a process thirty seconds after SIGTERM. An iteration that takes longer than the
+time limit here is lost, and its trial continues from an older checkpoint.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import signal
@@ -16,43 +15,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ray
+from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
-
-from training.runs.chosen_checkpoint import stored_iteration
-
-logger = logging.getLogger(__name__)
+from ray.tune.result import TRAINING_ITERATION
 
 SAVE_S = 20.0
-"""How long trials are given to end their iteration and to be saved."""
+"""Seconds that trials have to end their iteration and to store a checkpoint."""
 _EXIT_S = 27.0
-"""After so long the process ends, whatever it is at."""
+"""Seconds after SIGTERM at which the process ends in any case."""
 
 
 class PreemptedError(BaseException):
-    """The run has been told to end, and everything is saved that could be.
+    """The run was stopped by SIGTERM, and its trials have taken their checkpoints.
 
-    No Exception: at one of those Tune waits until its actors have ended.
+    It is not an Exception: after one of those, Tune waits until its actors have ended.
     """
 
 
 class Preemption(Callback):  # type: ignore[misc]
-    """Ends the run when it is told to, with a checkpoint of every trial that was running."""
+    """Stops the run at SIGTERM, after a checkpoint of every trial that is running."""
 
     def __init__(self, *, save_s: float = SAVE_S, exit_s: float = _EXIT_S) -> None:
         self._save_s = save_s
         self._exit_s = exit_s
         self._told_at: float | None = None
-        self._waiting: set[str] | None = None
+        self._pending: dict[Trial, ray.ObjectRef[int]] | None = None
         self._leaving = False
+
+    @property
+    def is_told(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._told_at is not None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM as that notice; outside of the main thread, where none comes, do nothing.
+        """Handle SIGTERM inside the block; does nothing outside of the main thread.
 
-        A thread takes it, for the main one may be busy for longer than there is time. Where it is
-        left by PreemptedError, the process ends in time, whatever it does after that.
+        A thread waits for the signal, because the main one may be busy for too long. If
+        PreemptedError leaves the block, the process ends in time, whatever it does afterwards.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -73,10 +75,10 @@ class Preemption(Callback):  # type: ignore[misc]
             os.close(write)
 
     def _listen(self, read: int) -> None:
-        """Note the first SIGTERM, end at the second, and end when the time is over."""
+        """Note the first SIGTERM; end the process at the second one, or when the time is over."""
         while select.select([read], [], [], self._left_s())[0]:
             numbers = os.read(read, 64)
-            if not numbers:  # nobody listens any more
+            if not numbers:  # the block was left
                 os.close(read)
                 if not self._leaving:
                     return
@@ -86,65 +88,52 @@ class Preemption(Callback):  # type: ignore[misc]
                 if self._told_at is not None:
                     os._exit(128 + signal.SIGTERM)
                 self._told_at = time.monotonic()
-        print(f"not done in {self._exit_s:g} s, it ends as it is", flush=True)
+        print(f"not stopped within {self._exit_s:g} s of SIGTERM; the process ends now", flush=True)
         os._exit(128 + signal.SIGTERM)
 
     def _left_s(self) -> float | None:
-        """Seconds until the process must have ended; None while it has not been told to."""
+        """Seconds until the process must have ended; None before SIGTERM."""
         if self._told_at is None:
             return None
         return max(0.0, self._told_at + self._exit_s - time.monotonic())
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Begin to wait for the trials, or end; raises PreemptedError."""
+        """Ask all trials that run for a checkpoint, once; raises PreemptedError after the last."""
         del iteration
         if self._told_at is None:
             return
-        running = [trial for trial in trials if trial.status == Trial.RUNNING]
-        if self._waiting is None:
-            self._waiting = {trial.trial_id for trial in running}
+        if self._pending is None:
+            self._pending = {
+                trial: trial.temporary_state.ray_actor.checkpoint_and_hold.remote(self._save_s)
+                for trial in trials
+                if trial.status == Trial.RUNNING
+            }
             print(
-                f"told to end (SIGTERM): what runs ({len(running)} of {len(trials)} trials) is "
-                f"saved after its iteration, if that ends within {self._save_s:g} s",
+                f"stopping at SIGTERM: {len(self._pending)} of {len(trials)} trials run, and take "
+                f"a checkpoint after their iteration if that ends within {self._save_s:g} s",
                 flush=True,
             )
-        late = time.monotonic() - self._told_at > self._save_s
-        if self._waiting and not late:
+        for trial, call in list(self._pending.items()):
+            if ray.wait([call], timeout=0)[0] and self._is_settled(trial, call):
+                del self._pending[trial]
+        is_late = time.monotonic() - self._told_at > self._save_s
+        if self._pending and not is_late:
             return
-        for trial in trials:
-            if trial.trial_id in self._waiting:
-                print(
-                    f"{trial.trial_id}: it is not saved in time, and goes on from its newest "
-                    f"checkpoint, of iteration {stored_iteration(trial)}",
-                    flush=True,
-                )
+        for trial in self._pending:
+            print(
+                f"{trial}: no checkpoint was stored in time; it will continue from an older one",
+                flush=True,
+            )
         raise PreemptedError
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
-    ) -> None:
-        """Have a checkpoint taken after this iteration."""
-        del iteration, trials, trial
-        if self._told_at is not None:
-            result[SHOULD_CHECKPOINT] = True
-
-    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """One trial less to wait for."""
-        del iteration, trials
-        if self._waiting and trial.trial_id in self._waiting:
-            newest = stored_iteration(trial)
-            if newest == trial.last_result[TRAINING_ITERATION]:
-                self._waiting.discard(trial.trial_id)
-                print(f"{trial.trial_id}: saved after iteration {newest}", flush=True)
-
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
-    ) -> None:
-        """One trial less to wait for."""
-        del iteration, trials
-        if self._waiting:
-            self._waiting.discard(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """One trial less to wait for."""
-        self.on_trial_complete(iteration, trials, trial)
+    def _is_settled(self, trial: Trial, call: ray.ObjectRef[int]) -> bool:
+        """Whether a trial's checkpoint is stored, and the result of its iteration has come too."""
+        try:
+            stored = ray.get(call)
+        except RayError as error:
+            print(f"{trial}: it has stored no checkpoint: {error}", flush=True)
+            return True
+        if trial.last_result.get(TRAINING_ITERATION, 0) < stored:
+            return False
+        print(f"{trial}: its newest checkpoint is of iteration {stored}", flush=True)
+        return True

@@ -1,10 +1,12 @@
-"""While training runs: one line per iteration for people, and the run's aggregate table."""
+"""While training runs: one line per iteration for people, and the run's ``progress.csv``."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -12,38 +14,65 @@ from ray.tune.experiment import Trial
 from training.evaluation.progress import ProgressError, ProgressRow, read_progress, write_progress
 from training.recipe import Recipe
 from training.rllib.divergence import DIVERGED
-from training.runs.growing_file import GrowingFile
-from training.runs.trial_table import WRITE_INTERVAL_S, checkpoint_follows
-from training.store.layout import progress_file
-from training.store.retrying import STORAGE_PATIENCE_S
+from training.store.background import StorageQueue
+from training.store.layout import PROGRESS_FILE, progress_file, run_folder
+from training.store.retrying import retry
 from training.store.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+_LEAST_PAUSE_S: Final = 1.0
+"""Between two times that the table is written."""
+_BYTES_PER_S: Final = 20_000
+"""On average, however long the table is."""
+
 
 class ProgressReport(Callback):  # type: ignore[misc]
-    """Prints and stores the progress of all trials of a run."""
+    """Prints the progress of all trials of a run, and stores a table of it.
 
-    def __init__(self, storage: Storage, run: str, recipe: Recipe, *, resume: bool) -> None:
+    The table is derived: each trial stores the rows up to its newest checkpoint itself.
+    """
+
+    def __init__(self, storage: Storage, run: str, recipe: Recipe, queue: StorageQueue) -> None:
+        """Begin with an empty table.
+
+        Args:
+            storage: The storage root.
+            run: The run's name.
+            recipe: Says how many iterations there are.
+            queue: Writes the table.
+        """
         self._storage = storage
-        self._file = GrowingFile(storage, progress_file(run))
-        self._resume = resume
+        self._run = run
+        self._queue = queue
         self._recipe = recipe
         self._rows: dict[tuple[str, int], ProgressRow] = {}
-        self._put_at = 0.0
+        self._next_write_at = 0.0
 
-    def setup(self, **_: Any) -> None:
-        """Read the table of the run that is resumed; raises OSError when storage keeps failing."""
-        if not self._resume:
-            return
-        if (table := self._file.read()) is None:
-            return
+    def read(self, trials: Iterable[str]) -> None:
+        """Read the tables of trials that were trained before, with retries.
+
+        Raises:
+            OSError: Storage failed for too long.
+        """
+        for trial in trials:
+            name = f"{run_folder(self._run)}/{trial}/{PROGRESS_FILE}"
+            table = retry(partial(self._read, name), f"reading {name}")
+            if table is None:
+                continue
+            try:
+                rows = read_progress(table)
+            except ProgressError as error:
+                logger.warning("%s is ignored: %s", name, error)
+                continue
+            for row in rows:
+                self._rows[trial, row.iteration] = row
+
+    def _read(self, name: str) -> bytes | None:
         try:
-            rows = read_progress(table)
-        except ProgressError as error:
-            logger.warning("%s is started anew: %s", self._file.name, error)
-            return
-        self._rows = {(row.trial, row.iteration): row for row in rows}
+            return self._storage.read(name)
+        except FileNotFoundError:
+            return None
 
     @property
     def rows(self) -> list[ProgressRow]:
@@ -53,10 +82,10 @@ class ProgressReport(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
-        """Record a row, print its line, and have the table stored."""
+        """Record a row, print its line, and have the table written."""
         del iteration, trials
         row = ProgressRow(
-            trial=trial.trial_id,
+            trial=str(trial),
             iteration=int(result["training_iteration"]),
             phase=result["phase"],
             env_steps=int(result["num_env_steps_sampled_lifetime"]),
@@ -68,30 +97,23 @@ class ProgressReport(Callback):  # type: ignore[misc]
             clip_param=float(result["clip_param"]),
             seconds=float(result["time_total_s"]),
         )
-        # A resumed trial repeats the iterations since its checkpoint; the repeated rows hold.
+        # A trial that was restored repeats the iterations since its checkpoint.
         for key in [key for key in self._rows if key[0] == row.trial and key[1] >= row.iteration]:
             del self._rows[key]
         self._rows[row.trial, row.iteration] = row
         print(self._line(row, float(result["time_this_iter_s"])), flush=True)
         if DIVERGED in result:
             print(f"{row.trial}  {result[DIVERGED]}; the trial is stopped", flush=True)
-        self._store(now=checkpoint_follows(result, self._recipe))
+        if time.monotonic() >= self._next_write_at:
+            self.store()
 
-    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A checkpoint may have come to storage just after these rows did not."""
-        del iteration, trials, trial
-        self._file.wait_briefly()
-
-    def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
-        """Store the whole table."""
-        del trials
-        self._store(now=True)
-
-    def finish(self, *, for_s: float = STORAGE_PATIENCE_S) -> None:
-        """Store the whole table; raises OSError when storage refuses it for so long."""
-        if self._rows:
-            self._file.put(write_progress(self.rows))
-            self._file.finish(for_s=for_s)
+    def store(self) -> None:
+        """Have the whole table written."""
+        table = write_progress(self.rows)
+        name = progress_file(self._run)
+        self._queue.submit(name, partial(self._storage.write, name, table))
+        pause_s = max(_LEAST_PAUSE_S, len(table) / _BYTES_PER_S)
+        self._next_write_at = time.monotonic() + pause_s
 
     def _line(self, row: ProgressRow, seconds: float) -> str:
         previous = self._rows.get((row.trial, row.iteration - 1))
@@ -102,15 +124,6 @@ class ProgressReport(Callback):  # type: ignore[misc]
             f"return {row.return_mean:7.1f} ({row.return_min:.1f} to {row.return_max:.1f})  "
             f"{steps / seconds:6.0f} steps/s  {_duration(left)} left"
         )
-
-    def _store(self, *, now: bool = False) -> None:
-        lately = time.monotonic() - self._put_at < WRITE_INTERVAL_S
-        if not self._rows or (lately and not now and not self._storage.is_local):
-            return
-        self._file.put(write_progress(self.rows))
-        self._put_at = time.monotonic()
-        if now:
-            self._file.wait_briefly()
 
 
 def _duration(seconds: float) -> str:

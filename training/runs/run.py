@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,17 +13,17 @@ from typing import Any, Literal
 
 from training.recipe import Recipe
 from training.runs.lock import LOCK_FILE, RunLock
-from training.runs.tune_state import BrokenStateError, has_state, leave_newest_whole
+from training.runs.search import TRIALS_FILE
 from training.store.layout import run_folder
 from training.store.storage import Storage, StorageError
-
-logger = logging.getLogger(__name__)
 
 ResumeMode = Literal["auto", "never", "must"]
 
 SETTINGS_FILE = "run.json"
 _RESTART_FILE = "restarted.json"
 """Which job has begun the run again."""
+_OLD_STATE = "experiment_state-"
+"""Prefix of files that a run of an older version has."""
 _POLICIES = "policies"
 # A policy's version is the run's name and some twenty characters more.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -123,13 +122,19 @@ class Run:
             self._clear()
             if (job := anyscale_job()) is not None:
                 self.write_json(_RESTART_FILE, {"job": job})
-        found = has_state(self.storage, self.folder)
+        files = self.storage.files(self.folder)
+        if any(name.startswith(_OLD_STATE) for name in files):
+            raise RunError(
+                f"run {self.name!r} in {self.address} was started by an older version of this "
+                "program, which stored other checkpoints; choose another --run-name, or start it "
+                "again with --restart, its published policies stay"
+            )
+        found = TRIALS_FILE in files
         if found and resume == "never":
             raise RunError(
                 f"run {self.name!r} is in {self.address} already; choose another --run-name, "
                 "--resume auto to continue it, or --restart to begin again"
             )
-        found = found and self._can_resume()
         if not found and resume == "must":
             raise RunError(f"there is no run to resume in {self.address}; it must have that name")
         if found:
@@ -153,30 +158,6 @@ class Run:
         """Write a JSON document into the run's folder."""
         document = json.dumps(content, indent=2, allow_nan=False)
         self.storage.write(f"{self.folder}/{name}", document.encode())
-
-    def _can_resume(self) -> bool:
-        """Whether Tune's state can be read; it is cleared where nothing was trained yet."""
-        try:
-            leave_newest_whole(self.storage, self.folder)
-        except BrokenStateError as error:
-            if self._has_checkpoints():
-                raise RunError(
-                    f"Tune's state in {self.address} cannot be read, and without it the run "
-                    f"cannot be resumed: {error}. --restart begins it again, its published "
-                    "policies stay"
-                ) from error
-            logger.warning("run %s begins again, it has no checkpoint yet: %s", self.name, error)
-            self._clear()
-            return False
-        return True
-
-    def _has_checkpoints(self) -> bool:
-        return any(
-            "checkpoint_" in checkpoint
-            for trial in self.storage.folders(self.folder)
-            if trial != _POLICIES
-            for checkpoint in self.storage.folders(f"{self.folder}/{trial}")
-        )
 
     def _refuse_other(self, settings: dict[str, Any]) -> None:
         try:

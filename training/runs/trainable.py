@@ -1,38 +1,50 @@
-"""PPO as Tune runs it: checkpoints that tell whether they are whole, and storage that may be away.
+"""PPO as Tune runs it: the trial takes its own checkpoints, and restores itself.
 
-A trial whose checkpoint cannot be stored is a good trial: it trains on, and so does one whose own
-disk is full. What follows is decided where all trials are seen, in ``training.runs.recovery``.
-
-A trial that has diverged ends there: its result says why, and no checkpoint is taken any more.
+Tune takes no checkpoints. When a trial starts, it restores its newest complete checkpoint. Its
+results tell the driver what is stored. A trial that cannot continue ends with a result that says
+why, because after an exception Tune would start it again.
 """
 
 from __future__ import annotations
 
-import errno
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pyarrow import fs
+import safetensors.torch
+import torch
 from ray.rllib.algorithms.ppo import PPO
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
+from ray.rllib.core import (
+    COMPONENT_LEARNER,
+    COMPONENT_LEARNER_GROUP,
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
-from ray.train._internal.session import _TrainingResult
-from ray.tune import Checkpoint
-from ray.tune.result import DONE
+from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION, TRIAL_ID
 
 from training.rllib.divergence import DIVERGED, find_divergence
-from training.rllib.learner import SAVED_FILE, DrivingLearner
-from training.runs.whole_checkpoint import seal, verify
-from training.store.retrying import patiently
+from training.runs.checkpoint import NoCompleteCheckpointError
+from training.runs.trial_store import TrialSettings, TrialStore
 
-_LEARNER = f"{COMPONENT_LEARNER_GROUP}/{COMPONENT_LEARNER}"
-"""Where in a checkpoint the learner's state is."""
-_RESTART_S = 300.0
-"""How long all env runners may be away at once."""
-_BRIEFLY_S = 4.0
-"""How long a trial that has more to train waits for storage before it does."""
+STORED: Final = "stored_iteration"
+"""Key of a result: the iteration of the trial's newest checkpoint in storage; 0 if none is."""
+STORAGE_FAILURE: Final = "storage_failure"
+"""Key of a result while the newest checkpoint is not in storage: why."""
+UNSTORED_S: Final = "unstored_s"
+"""Key of the same results: for how many seconds."""
+RESTORED: Final = "restored"
+"""Key of the first result after a restore: which checkpoint it was, and why others were skipped."""
+CANNOT_RESTORE: Final = "cannot_restore"
+"""Key of a result of a trial that has checkpoints and cannot be restored: why."""
+
+_RESTART_S: Final = 300.0
+"""Seconds for which all env runners may be missing."""
+_STOP_S: Final = 20.0
+"""Seconds to wait for the last checkpoint when Tune stops the trial."""
+_HOLD_S: Final = 120.0
+"""Seconds after :meth:`DrivingPPO.checkpoint_and_hold` in which the trial trains no more."""
 
 
 class NoSamplesError(Exception):
@@ -40,21 +52,44 @@ class NoSamplesError(Exception):
 
 
 class DrivingPPO(PPO):  # type: ignore[misc]
-    """RLlib's PPO; see the module's docstring for what is added."""
+    """RLlib's PPO; the module's docstring says what is added."""
 
-    _refusal: str | None = None
-    _patience_s: float | None = None
-    _has_diverged = False
+    trial_settings: TrialSettings | None = None
+    """Set by :meth:`with_settings`; without it nothing is stored."""
+
+    @classmethod
+    def with_settings(cls, settings: TrialSettings) -> type[DrivingPPO]:
+        """A subclass with these settings; Ray shows its processes under the same name."""
+        return type(cls.__name__, (cls,), {"trial_settings": settings})
+
+    def setup(self, config: Any) -> None:
+        """Set up as RLlib does, then restore the newest complete checkpoint."""
+        super().setup(config)
+        self._store: TrialStore | None = None
+        self._seconds_before = 0.0
+        """Training time up to the checkpoint that was restored."""
+        self._notes: dict[str, Any] = {}
+        """For the next result."""
+        self._held_until = 0.0
+        self._newest_result: Mapping[str, Any] = {}
+        if self.trial_settings is not None:
+            # RLlib does not pass on what Tune says of the trial; its folder has the trial's name.
+            self._store = TrialStore(self.trial_settings, Path(self.logdir).name)
+            self._restore(self._store)
 
     def step(self) -> dict[str, Any]:
         """Train one iteration; where it diverges, the result is the trial's last one.
 
-        While all env runners are being restarted RLlib's iterations train nothing. They are not
+        While all env runners are being restarted, RLlib's iterations train nothing. They are not
         counted.
 
         Raises:
             NoSamplesError: No env runner came back.
         """
+        if self._cannot_continue():
+            return {DONE: True}
+        while time.monotonic() < self._held_until:
+            time.sleep(1.0)
         deadline = time.monotonic() + _RESTART_S
         before = self._sampled()
         result: dict[str, Any] = super().step()
@@ -66,9 +101,46 @@ class DrivingPPO(PPO):  # type: ignore[misc]
                 )
             result = super().step()
         if divergence := find_divergence(self, result, self.iteration + 1):
-            self._has_diverged = True
             result |= {DIVERGED: divergence, DONE: True}
         return result
+
+    def log_result(self, result: dict[str, Any]) -> None:
+        """Complete a result, add it to the trial's table, and take a checkpoint if one is due."""
+        result |= self._notes
+        if self._cannot_continue():
+            return
+        self._notes = {}
+        result[TIME_TOTAL_S] += self._seconds_before
+        super().log_result(result)
+        self._newest_result = result
+        if self._store is not None:
+            self._save(self._store, result)
+
+    def checkpoint_and_hold(self, timeout_s: float) -> int:
+        """Take a checkpoint of the last iteration, then train no more: the run is about to end.
+
+        Args:
+            timeout_s: How long to wait for storage.
+
+        Returns:
+            The iteration of the newest checkpoint in storage, 0 if there is none.
+        """
+        self._held_until = time.monotonic() + _HOLD_S
+        if self._store is None:
+            return 0
+        if self.iteration > self._store.taken and DIVERGED not in self._newest_result:
+            self._checkpoint(self._store, self._newest_result)
+        self._store.wait(timeout_s)
+        return self._store.stored
+
+    def cleanup(self) -> None:
+        """Wait for the last checkpoint to be stored, then stop all processes."""
+        if self._store is not None:
+            self._store.wait(_STOP_S)
+        super().cleanup()
+
+    def _cannot_continue(self) -> bool:
+        return CANNOT_RESTORE in self._notes or STORAGE_FAILURE in self._notes
 
     def _sampled(self) -> int:
         """Decisions that the trial has sampled."""
@@ -76,112 +148,54 @@ class DrivingPPO(PPO):  # type: ignore[misc]
             self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         )
 
-    def be_patient(self, seconds: float) -> None:
-        """Wait for storage for so long from now on: no training is held up by that."""
-        self._patience_s = seconds
-
-    def why_not_stored(self) -> str | None:
-        """Why the checkpoint taken last is not in storage; None where it is."""
-        return self._refusal
-
-    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """Take a checkpoint; tell Tune that there is none after a divergence or a full disk.
-
-        In Tune's hands it is written to a temporary folder, which is deleted whatever happens.
-
-        Raises:
-            OSError: A process that learns was lost.
-        """
-        if checkpoint_dir or self._storage is None:
-            return super().save(checkpoint_dir)
-        if self._has_diverged:
-            return _TrainingResult(checkpoint=None, metrics={})
+    def _restore(self, store: TrialStore) -> None:
         try:
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                return super().save(folder)
+            checkpoint, skipped = store.restore()
+        except NoCompleteCheckpointError as error:
+            self._notes[CANNOT_RESTORE] = str(error)
+            return
         except OSError as error:
-            if self._has_lost_a_learner():
-                # The others would wait for it in the next iteration.
-                raise
-            # Not of storage: see below.
-            self._refusal = f"it could not be written on the trial's own node: {error}"
-            return _TrainingResult(checkpoint=None, metrics={})
+            self._notes |= {STORAGE_FAILURE: str(error), UNSTORED_S: store.settings.patience_s}
+            return
+        if checkpoint is None:
+            return
+        self.set_state(checkpoint.state)
+        for callback in self.callbacks:
+            callback.on_checkpoint_loaded(algorithm=self)
+        metadata = checkpoint.metadata
+        self._newest_result = dict(metadata.result)
+        self._seconds_before = float(metadata.result.get(TIME_TOTAL_S) or 0.0)
+        reasons = "".join(f"; {name} is skipped: {why}" for name, why in skipped.items())
+        self._notes[RESTORED] = f"continues after iteration {metadata.iteration}{reasons}"
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save as RLlib does, and list what was saved.
+    def _save(self, store: TrialStore, result: dict[str, Any]) -> None:
+        iteration, settings = int(result[TRAINING_ITERATION]), store.settings
+        result[TRIAL_ID] = store.trial
+        store.add_row(result)
+        if DIVERGED in result:
+            store.write_table()
+        elif settings.is_checkpoint_due(iteration):
+            self._checkpoint(store, result)
+        if result[DONE] or iteration >= settings.max_iters:
+            store.wait(settings.patience_s)
+        result[STORED] = store.stored
+        if (failure := store.failure()) is not None:
+            result[UNSTORED_S], result[STORAGE_FAILURE] = failure
 
-        Raises:
-            OSError: The disk refused, here or where the learner is.
-        """
-        super().save_checkpoint(checkpoint_dir)
-        if not Path(checkpoint_dir, _LEARNER, SAVED_FILE).is_file():
-            answers = self.learner_group.foreach_learner(DrivingLearner.why_not_saved)
-            reasons = [reason for each in answers if each.ok and (reason := each.get())]
-            raise OSError(
-                errno.EIO,
-                "a learner has not written all of its state: "
-                f"{'; '.join(reasons) or 'its process is lost'}",
-            )
-        seal(Path(checkpoint_dir), self.iteration, self._last_result or {})
-
-    def _has_lost_a_learner(self) -> bool:
-        answers = self.learner_group.foreach_learner(DrivingLearner.why_not_saved)
-        return len([each for each in answers if each.ok]) < len(self.learner_group)
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Restore a checkpoint that is whole.
-
-        Raises:
-            BrokenCheckpointError: It is not.
-        """
-        verify(fs.LocalFileSystem(), checkpoint_dir)
-        super().load_checkpoint(checkpoint_dir)
-
-    def _report_class_trainable_checkpoint(
-        self, checkpoint_dir: str, checkpoint_dict_or_path: Any
-    ) -> _TrainingResult:
-        """Copy a checkpoint to storage; where that refuses, tell Tune that there is none."""
-        if self._storage is None:
-            return super()._report_class_trainable_checkpoint(
-                checkpoint_dir, checkpoint_dict_or_path
-            )
-        index = self._storage.current_checkpoint_index
-
-        def store() -> _TrainingResult:
-            self._storage.current_checkpoint_index = index
-            stored = super(DrivingPPO, self)._report_class_trainable_checkpoint(
-                checkpoint_dir, checkpoint_dict_or_path
-            )
-            _require_arrived(Path(checkpoint_dir), stored.checkpoint)
-            return stored
-
-        patience_s = _BRIEFLY_S if self._patience_s is None else self._patience_s
-        try:
-            # Tune has a RuntimeError for a root that is not there any more.
-            stored = patiently(
-                store, "storing a checkpoint", for_s=patience_s, errors=(OSError, RuntimeError)
-            )
-        except (OSError, RuntimeError) as error:
-            self._storage.current_checkpoint_index = index
-            # The text of that RuntimeError is about setting Ray up.
-            self._refusal = (
-                str(error)
-                if isinstance(error, OSError)
-                else "the root is not there, or cannot be seen from this trial's node"
-            )
-            return _TrainingResult(checkpoint=None, metrics={})
-        self._refusal = None
-        return stored
+    def _checkpoint(self, store: TrialStore, result: Mapping[str, Any]) -> None:
+        state = self.get_state()
+        store.checkpoint(result, weights=_actor_weights(state), state=state)
 
 
-def _require_arrived(folder: Path, stored: Checkpoint) -> None:
-    """Raise OSError where a file was not stored: Arrow's copying swallows errors in closing one."""
-    selector = fs.FileSelector(stored.path, recursive=True)
-    sizes = {
-        info.path.removeprefix(f"{stored.path}/"): info.size
-        for info in stored.filesystem.get_file_info(selector)
-    }
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and sizes.get(name) != path.stat().st_size:
-            raise OSError(errno.EIO, "it is not there as it was written", f"{stored.path}/{name}")
+def _actor_weights(state: Mapping[str, Any]) -> bytes:
+    """The policy's weights in an algorithm's state, as the contents of ``policy.safetensors``."""
+    learner = state[COMPONENT_LEARNER_GROUP][COMPONENT_LEARNER]
+    module = learner[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+    prefix = "actor."
+    return safetensors.torch.save(
+        {
+            name.removeprefix(prefix): torch.as_tensor(value).contiguous()
+            for name, value in module.items()
+            if name.startswith(prefix)
+        }
+    )

@@ -1,40 +1,52 @@
-"""Tune, set up for this project: which trials run, when they stop, what is kept."""
+"""Runs a run's trials with Tune.
+
+Tune schedules trials and restarts those that have lost a process. It knows nothing of checkpoints,
+and its own state is in a temporary folder that nothing is restored from.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, CheckpointConfig
+from ray.tune import Callback
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
-from ray.tune.logger import TBXLoggerCallback
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.result import DONE, TRAINING_ITERATION
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
-from ray.tune.tune_config import ResumeConfig
 
+from training.evaluation.progress import ProgressRow
 from training.recipe import Recipe
 from training.rllib.config import build_config
 from training.rllib.divergence import DIVERGED
 from training.rllib.resources import Resources
-from training.runs.chosen_checkpoint import has_ended
+from training.runs.checkpoint import list_checkpoints
 from training.runs.preemption import PreemptedError, Preemption
-from training.runs.recovery import Recovery
-from training.runs.run import Run
-from training.runs.trainable import DrivingPPO
-from training.runs.whole_files import whole_files
-from training.store.layout import RUNS
+from training.runs.run import Run, RunError
+from training.runs.search import HalvingScheduler, TrialRecords, milestones
+from training.runs.trainable import (
+    CANNOT_RESTORE,
+    RESTORED,
+    STORAGE_FAILURE,
+    STORED,
+    UNSTORED_S,
+    DrivingPPO,
+)
+from training.runs.trial_store import TrialSettings
+from training.store.retrying import STORAGE_PATIENCE_S, retry
+from training.store.storage import StorageError
 
-METRIC = "return_mean"
-"""What trials are compared by: mean unshaped, unscaled return of the latest sampled episodes."""
+logger = logging.getLogger(__name__)
 
 _MAX_FAILURES = 5
-"""A trial goes on from its checkpoint this often after losing a process or a (spot) node, and is
-given up if no new one was stored in between."""
+"""How often a trial is restarted without having stored a checkpoint in between."""
 
 
 class TrialsFailedError(Exception):
@@ -50,7 +62,7 @@ class Outcome:
     failures: dict[str, str]
     """By trial: why it failed."""
     interrupted_by: signal.Signals | None
-    """What told the run to stop, where some trial has not ended because of it."""
+    """The signal that stopped the run, where some trial has not ended because of it."""
 
     def raise_failures(self) -> None:
         """Raise TrialsFailedError if a trial failed."""
@@ -60,74 +72,72 @@ class Outcome:
             )
 
 
-class _Unended(Callback):  # type: ignore[misc]
-    """The trials that began and did not end: Tune calls an interrupted one terminated too."""
+class _Monitor(Callback):  # type: ignore[misc]
+    """Ends the run where a trial cannot continue, and logs what trials say about checkpoints."""
 
-    def __init__(self) -> None:
-        self.trials: set[str] = set()
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        del iteration, trials
-        self.trials.add(trial.trial_id)
-
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
-    ) -> None:
-        del iteration, trials
-        self.trials.discard(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        del iteration, trials
-        self.trials.discard(trial.trial_id)
-
-
-class _StopWhenLost(Callback):  # type: ignore[misc]
-    """Ends a run that another process has taken over."""
-
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, records: TrialRecords, patience_s: float) -> None:
+        self.error: RunError | StorageError | None = None
+        """What was raised; Tune wraps some errors in its own."""
         self._run = run
+        self._records = records
+        self._patience_s = patience_s
+        self._stored: dict[str, int] = {}
+        self._failing: set[str] = set()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Raise RunLockedError where another process has taken the run over."""
         del iteration, trials
         self._run.raise_if_lost()
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        del iteration, trials
+        name = str(trial)
+        if CANNOT_RESTORE in result:
+            raise self._fails(
+                RunError(
+                    f"trial {name} in {self._run.address} cannot continue: "
+                    f"{result[CANNOT_RESTORE]}. --restart begins the run again, its published "
+                    "policies stay"
+                )
+            )
+        if RESTORED in result:
+            logger.warning("trial %s %s", name, result[RESTORED])
+        if STORAGE_FAILURE in result:
+            self._storage_fails(name, result)
+        elif name in self._failing:
+            self._failing.discard(name)
+            logger.warning("trial %s: its checkpoints are stored again", name)
+        if DIVERGED in result:
+            self._records.stop(name, str(result[DIVERGED]), has_failed=True)
+        if result.get(STORED, 0) > self._stored.get(name, 0):
+            self._stored[name] = result[STORED]
+            # Failures count from one checkpoint to the next: a long run may lose many nodes.
+            trial.run_metadata.num_failures = 0
 
-class _KeepScheduler(Callback):  # type: ignore[misc]
-    """Keeps a scheduler's state with the run's: Tune itself begins with an empty one on resume.
+    def _storage_fails(self, trial: str, result: dict[str, Any]) -> None:
+        reason, seconds = result[STORAGE_FAILURE], result[UNSTORED_S]
+        if seconds >= self._patience_s or result.get(DONE):
+            raise self._fails(
+                StorageError(
+                    f"the checkpoints of trial {trial} could not be stored in "
+                    f"{self._run.storage.root!r}, or not be read, for {seconds:.0f} s: {reason}. "
+                    f"Its last one is of iteration {result.get(STORED, 0)}; once storage works, "
+                    "the same command continues from there"
+                )
+            )
+        self._failing.add(trial)
+        logger.warning(
+            "trial %s: its checkpoint has not been stored for %.0f s: %s; it trains on",
+            trial,
+            seconds,
+            reason,
+        )
 
-    Without its rungs, halving would compare a young trial with what old ones reached much later.
-    """
-
-    def __init__(self, scheduler: TrialScheduler) -> None:
-        self._scheduler = scheduler
-
-    def get_state(self) -> dict[str, Any]:
-        return {"scheduler": vars(self._scheduler).copy()}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        vars(self._scheduler).update(state["scheduler"])
-
-
-class _EndingTheEnded:
-    """A scheduler that ends trials which have nothing left to train, before they are restored.
-
-    Tune looks at results alone: it would train one more iteration to get one.
-    """
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        for trial in list(tune_controller.get_trials()):
-            if trial.status == Trial.PENDING and has_ended(trial):
-                tune_controller.stop_trial(trial)
-        chosen: Trial | None = super().choose_trial_to_run(tune_controller)  # type: ignore[misc]
-        return chosen
-
-
-class _InTurn(_EndingTheEnded, FIFOScheduler):  # type: ignore[misc]
-    """Trials in their order, each to its end."""
-
-
-class _Halving(_EndingTheEnded, ASHAScheduler):  # type: ignore[misc]
-    """Asynchronous successive halving."""
+    def _fails(self, error: RunError | StorageError) -> RunError | StorageError:
+        self.error = error
+        return error
 
 
 def tune_trials(
@@ -135,98 +145,126 @@ def tune_trials(
     recipe: Recipe,
     resources: Resources,
     *,
-    trials: int,
+    records: TrialRecords,
+    rows: Sequence[ProgressRow],
     seed: int,
     callbacks: Sequence[Callback],
-    resume: bool,
+    patience_s: float = STORAGE_PATIENCE_S,
 ) -> Outcome:
-    """Run a run's trials, or go on with them, until they end or a signal comes.
+    """Run a run's trials until they end or a signal comes.
 
-    A single trial uses the recipe's own values; several search its ranges. At SIGTERM all that
-    run are saved first, see :mod:`training.runs.preemption`.
+    Trials that have ended are not run again; the others continue from their checkpoints. At SIGTERM
+    all trials that run take a checkpoint first, see :mod:`training.runs.preemption`.
+
+    Args:
+        run: The run.
+        recipe: What to train with.
+        resources: What a trial takes of the cluster.
+        records: The run's trials.
+        rows: What they have trained before.
+        seed: Of environments, sampling and initial weights.
+        callbacks: Are told of results.
+        patience_s: Seconds that storage may fail.
 
     Raises:
-        RunError: A trial's checkpoints are all damaged, or Tune's state is.
+        RunError: All checkpoints of a trial are damaged.
         RunLockedError: Another process has taken the run over.
-        StorageError: Storage was away for too long.
+        StorageError: Storage failed for too long.
     """
-    searching = trials > 1
-    config = build_config(recipe, resources, seed=seed, searching=searching)
-    scheduler: TrialScheduler = _InTurn()
+    searching = len(records.trials) > 1
+    scheduler: TrialScheduler = FIFOScheduler()
     if searching:
-        scheduler = _Halving(
-            time_attr="training_iteration",
-            max_t=recipe.max_iters,
-            grace_period=min(recipe.asha.grace_period, recipe.max_iters),
-            reduction_factor=recipe.asha.reduction_factor,
+        scheduler = HalvingScheduler(recipe, records)
+        # The driver may have been killed before it noted what it had decided.
+        for row in rows:
+            scheduler.judge(row.trial, row.iteration, row.return_mean)
+    names = [
+        name
+        for name, record in records.trials.items()
+        if record.stopped is None and _newest_iteration(run, name) < recipe.max_iters
+    ]
+    monitor = _Monitor(run, records, patience_s)
+    errors: dict[str, str] = {}
+    if names:
+        settings = TrialSettings(
+            storage=run.storage,
+            run_folder=run.folder,
+            policy=recipe.description(),
+            max_iters=recipe.max_iters,
+            checkpoint_every=recipe.checkpoint_every,
+            milestones=milestones(recipe) if searching else frozenset(),
+            patience_s=patience_s,
         )
-    unended = _Unended()
-    preemption = Preemption()
-    recovery = Recovery(run, resume=resume, observers=callbacks)
-    # Tune's own tables would hold iterations twice, and its JSON file is read from storage in the
-    # midst of training, where an error ends the run.
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    try:
-        with preemption.listening():
-            analysis = tune.run(
-                DrivingPPO,
-                name=run.name,
-                storage_path=run.storage.at(RUNS),
-                storage_filesystem=whole_files(run.storage.filesystem),
-                config=config.to_dict(),
-                num_samples=trials,
-                metric=METRIC,
-                mode="max",
-                scheduler=scheduler,
-                search_alg=BasicVariantGenerator(
-                    random_state=seed, max_concurrent=resources.max_concurrent_trials
-                ),
-                stop={"training_iteration": recipe.max_iters},
-                checkpoint_config=CheckpointConfig(
-                    num_to_keep=recipe.keep_checkpoints,
-                    checkpoint_frequency=recipe.checkpoint_every,
-                    checkpoint_at_end=True,
-                ),
-                max_failures=_MAX_FAILURES,
-                raise_on_failed_trial=False,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-                callbacks=[
-                    _StopWhenLost(run),
-                    preemption,
-                    recovery,
-                    *callbacks,
-                    unended,
-                    _KeepScheduler(scheduler),
-                    TBXLoggerCallback(),
-                ],
-                resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)
-                if resume
-                else None,
-                verbose=0,
-            )
-    except PreemptedError:
-        return Outcome({}, {}, interrupted_by=signal.SIGTERM)
-    except TuneError as error:
-        if recovery.failure is None:
-            raise
-        raise recovery.failure from error
-    interrupted = bool(unended.trials) or any(not trial.is_finished() for trial in analysis.trials)
+        config = build_config(recipe, resources, seed=seed, searching=searching)
+        preemption = Preemption()
+
+        def name_of(trial: Trial) -> str:
+            # The ids of Tune's trials end with their numbers.
+            return names[int(trial.trial_id.rpartition("_")[2])]
+
+        # Tune's own tables would be written to its temporary folder.
+        os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+        try:
+            with (
+                preemption.listening(),
+                tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder,
+            ):
+                analysis = tune.run(
+                    DrivingPPO.with_settings(settings),
+                    name=run.name,
+                    storage_path=folder,
+                    config=config.to_dict(),
+                    num_samples=len(names),
+                    scheduler=scheduler,
+                    search_alg=BasicVariantGenerator(
+                        points_to_evaluate=[records.trials[name].config for name in names]
+                        if searching
+                        else None,
+                        max_concurrent=resources.max_concurrent_trials,
+                    ),
+                    stop={TRAINING_ITERATION: recipe.max_iters},
+                    max_failures=_MAX_FAILURES,
+                    raise_on_failed_trial=False,
+                    trial_name_creator=name_of,
+                    trial_dirname_creator=name_of,
+                    callbacks=[monitor, preemption, *callbacks],
+                    verbose=0,
+                )
+        except PreemptedError:
+            return Outcome({}, {}, interrupted_by=signal.SIGTERM)
+        except TuneError as error:
+            if monitor.error is None:
+                raise
+            raise monitor.error from error
+        errors = {
+            str(trial): str(trial.get_error() or "it gave no reason")
+            for trial in analysis.trials
+            if trial.status == Trial.ERROR
+        }
+        unfinished = len(names) > len(analysis.trials) or any(
+            str(trial) not in errors
+            and records.trials[str(trial)].stopped is None
+            and trial.last_result.get(TRAINING_ITERATION, 0) < recipe.max_iters
+            for trial in analysis.trials
+        )
+        if unfinished:
+            return Outcome({}, {}, interrupted_by=signal.SIGINT)
+    diverged = {
+        name: str(record.stopped) for name, record in records.trials.items() if record.has_failed
+    }
     return Outcome(
         hyperparameters={
-            trial.trial_id: {name: _value(trial.config, name) for name in recipe.search}
-            for trial in analysis.trials
+            name: record.config or {key: getattr(recipe, key) for key in recipe.search}
+            for name, record in records.trials.items()
         },
-        failures={
-            trial.trial_id: str(
-                trial.last_result.get(DIVERGED) or trial.get_error() or "it gave no reason"
-            )
-            for trial in analysis.trials
-            if trial.status == Trial.ERROR or DIVERGED in trial.last_result
-        },
-        interrupted_by=signal.SIGINT if interrupted else None,
+        failures=errors | diverged,
+        interrupted_by=None,
     )
 
 
-def _value(config: dict[str, Any], name: str) -> Any:
-    """A hyperparameter of a trial; RLlib keeps some of them under a private name."""
-    return config[name] if name in config else config[f"_{name}"]
+def _newest_iteration(run: Run, trial: str) -> int:
+    files = retry(
+        lambda: list_checkpoints(run.storage, f"{run.folder}/{trial}"),
+        f"listing the checkpoints of trial {trial}",
+    )
+    return files[0].iteration if files else 0

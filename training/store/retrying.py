@@ -1,4 +1,4 @@
-"""Patience with storage that errors: try again, more and more rarely, for a bounded time."""
+"""The retry policy for storage: exponential backoff for a limited time."""
 
 from __future__ import annotations
 
@@ -12,36 +12,40 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STORAGE_PATIENCE_S = 600.0
-"""How long training bears storage that errors, before it ends with a message."""
+"""Seconds that training tolerates failing storage before it ends with an error."""
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 
 
 def pause_before(attempt: int) -> float:
-    """Seconds to wait before the try of that number, counted from 1 for the second one."""
+    """Seconds to wait before retry number ``attempt``, counted from 1."""
     return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (attempt - 1))
 
 
-def patiently(
+def retry(
     action: Callable[[], T],
     what: str,
     *,
-    for_s: float = STORAGE_PATIENCE_S,
+    timeout_s: float = STORAGE_PATIENCE_S,
     errors: tuple[type[Exception], ...] = (OSError,),
 ) -> T:
-    """Do something with storage, again and again while it errors.
+    """Call an idempotent function, and repeat it with growing pauses while it raises an error.
 
     Args:
-        action: What to do; it must be such that it can be done twice.
-        what: What that is, for the log.
-        for_s: How long to go on trying.
-        errors: What is worth another try.
+        action: The function.
+        what: What it does, for the log: "reading x".
+        timeout_s: No retry starts later than this many seconds after the first call.
+        errors: The errors to retry after. FileNotFoundError is an OSError too: an action for which
+            a missing file is normal must catch it.
+
+    Returns:
+        What the function returns.
 
     Raises:
-        Exception: The last error, one of ``errors``, once the time is over; any other at once.
+        Exception: The last error, once the time is over; any error of another type at once.
     """
-    deadline = time.monotonic() + for_s
+    deadline = time.monotonic() + timeout_s
     attempt = 0
     while True:
         try:

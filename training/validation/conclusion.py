@@ -16,7 +16,7 @@ from training.runs.run import Run
 from training.runs.tuning import Outcome, TrialsFailedError
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.retrying import patiently
+from training.store.retrying import retry
 from training.store.validation_scores import Validation
 from training.validation.finals import Finals, Result
 
@@ -105,7 +105,7 @@ def conclude(
         return result.ref
 
     recent = recent_return([row for row in rows if row.trial == trial])
-    ref = patiently(promote, "naming the result the latest policy")
+    ref = retry(promote, "naming the result the latest policy")
     publishing.prune()  # what was the latest until now
     config = {
         "trial": trial,
@@ -115,7 +115,7 @@ def conclude(
         "recent_return": None if math.isnan(recent) else recent,
         "config": outcome.hyperparameters[trial],
     }
-    patiently(lambda: run.write_json(BEST_CONFIG_FILE, config), f"writing {BEST_CONFIG_FILE}")
+    retry(lambda: run.write_json(BEST_CONFIG_FILE, config), f"writing {BEST_CONFIG_FILE}")
     print(_describe(trial, recent, ref, result))
     if ref is not None:
         root, table = shlex.quote(run.storage.root), shlex.quote(f"{run.address}/progress.csv")

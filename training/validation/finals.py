@@ -21,7 +21,7 @@ from training.policy.manifest import Manifest
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
 from training.store.published import BrokenPolicyError, PublishedPolicy
-from training.store.retrying import patiently
+from training.store.retrying import retry
 from training.store.storage import Storage
 from training.store.validation_scores import (
     Validation,
@@ -92,7 +92,7 @@ class Finals:
         """
         if not self._tracks:
             return None
-        listing = patiently(lambda: self._store.listing(run=self._run), "listing the policies")
+        listing = retry(lambda: self._store.listing(run=self._run), "listing the policies")
         manifests = {PolicyRef(run=m.run, version=m.version): m for m in listing.policies}
         self._validations = {
             ref: validation
@@ -114,7 +114,7 @@ class Finals:
         ranked = self._ranked(compared)
         if not ranked:
             return None
-        patiently(self._write, "writing validation scores")
+        retry(self._write, "writing validation scores")
         return Result(manifests[ranked[0]], self._validations[ranked[0]])
 
     def _seeds(self, rounds: int) -> Sequence[int]:
@@ -155,7 +155,7 @@ class Finals:
             missing = self._missing(ref, seeds)
             if not missing:
                 continue
-            fetched = patiently(partial(self._fetch, ref), f"reading policy {ref.version}")
+            fetched = retry(partial(self._fetch, ref), f"reading policy {ref.version}")
             if fetched is None:
                 continue
             published = ray.put(fetched)

@@ -29,7 +29,7 @@ def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path: Path) -> 
     folder = tmp_path / "runs" / "d"
     assert [policy.name[:8] for policy in (folder / "policies").iterdir()] == ["d-000002"]
     (trial,) = (path.parent for path in folder.glob("*/progress.csv"))
-    assert [path.name for path in trial.glob("checkpoint_*")] == ["checkpoint_000000"]
+    assert [path.name[:17] for path in trial.glob("checkpoint_*")] == ["checkpoint_000002"]
     assert [row.iteration for row in read_progress((folder / "progress.csv").read_bytes())] == [
         1,
         2,

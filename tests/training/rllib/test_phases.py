@@ -147,7 +147,7 @@ def test_a_restore_lands_in_the_right_phase(
 ) -> None:
     _, _, checkpoints = trained
     algorithm = build(tiny_recipe)
-    algorithm.restore_from_path(str(checkpoints[saved_after - 1]))
+    algorithm.restore(str(checkpoints[saved_after - 1]))
     try:
         assert values(observe(learner_of(algorithm))) == expected(tiny_recipe)
         algorithm.train()

@@ -7,76 +7,112 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from training.runs.preemption import PreemptedError, Preemption
 
 
-def trial(name: str, *, iteration: int, stored: int, status: str = "RUNNING") -> Any:
-    newest = SimpleNamespace(metrics={"training_iteration": stored}) if stored else None
-    return SimpleNamespace(
-        trial_id=name,
-        status=status,
-        latest_checkpoint_result=newest,
-        last_result={"training_iteration": iteration},
-    )
+class Actor:
+    """A trial's process, whose checkpoints are of this iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self._iteration = iteration
+
+    def checkpoint_and_hold(self, timeout_s: float) -> int:
+        del timeout_s
+        return self._iteration
+
+    def hang(self) -> None:
+        threading.Event().wait()
+
+
+class FakeTrial:
+    """What is used of a trial of Tune's."""
+
+    def __init__(self, name: str, status: str, state: Any, iteration: int) -> None:
+        self._name = name
+        self.status = status
+        self.temporary_state = state
+        self.last_result = {"training_iteration": iteration}
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def trial(name: str, *, iteration: int, stored: int = 0, status: str = "RUNNING") -> Any:
+    actor = ray.remote(num_cpus=0)(Actor).remote(stored) if status == "RUNNING" else None
+    return FakeTrial(name, status, SimpleNamespace(ray_actor=actor), iteration)
 
 
 def tell(preemption: Preemption) -> None:
     """Send the signal, and wait until it is noted."""
     os.kill(os.getpid(), signal.SIGTERM)
-    result: dict[str, Any] = {}
-    while not result:
-        preemption.on_trial_result(0, [], trial("a", iteration=1, stored=0), result)
+    while not preemption.is_told:
+        time.sleep(0.01)
 
 
-def test_untold_nothing_happens() -> None:
-    preemption = Preemption()
-    result: dict[str, Any] = {}
-    preemption.on_trial_result(0, [], trial("a", iteration=1, stored=0), result)
-    preemption.on_step_begin(0, [])
-    assert result == {}
+def step_until_stopped(preemption: Preemption, trials: list[Any]) -> None:
+    try:
+        while True:
+            preemption.on_step_begin(0, trials)
+    except PreemptedError:
+        return
 
 
-def test_it_waits_for_every_running_trial_to_be_saved(capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = trial("a", iteration=3, stored=2), trial("b", iteration=7, stored=6)
-    waiting = trial("c", iteration=0, stored=0, status="PENDING")
-    trials = [first, second, waiting]
+def test_without_a_signal_nothing_happens() -> None:
+    Preemption().on_step_begin(0, [trial("a", iteration=1, status="PENDING")])
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_it_waits_for_a_checkpoint_of_every_running_trial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second = trial("a", iteration=2, stored=3), trial("b", iteration=7, stored=7)
+    waiting = trial("c", iteration=0, status="PENDING")
     preemption = Preemption(save_s=1000, exit_s=1000)
     with preemption.listening():
         tell(preemption)
-        preemption.on_step_begin(0, trials)
-        result: dict[str, Any] = {}
-        preemption.on_trial_result(0, trials, first, result)
-        assert result == {"should_checkpoint": True}
-        preemption.on_trial_save(0, trials, first)
-        preemption.on_step_begin(0, trials)  # that save was of an earlier iteration
-        first.latest_checkpoint_result.metrics["training_iteration"] = 3
-        preemption.on_trial_save(0, trials, first)
-        preemption.on_step_begin(0, trials)
-        preemption.on_trial_complete(0, trials, second)
-        with pytest.raises(PreemptedError):
-            preemption.on_step_begin(0, trials)
-    said = capsys.readouterr().out
-    assert "told to end (SIGTERM): what runs (2 of 3 trials)" in said
-    assert "a: saved after iteration 3" in said
+        said = ""
+        while "b: its newest" not in said:
+            preemption.on_step_begin(0, [first, second, waiting])
+            said += capsys.readouterr().out
+        assert "2 of 3 trials run" in said
+        assert "a:" not in said, "the result of that iteration has not come"
+        first.last_result["training_iteration"] = 3
+        step_until_stopped(preemption, [first, second, waiting])
+    assert "a: its newest checkpoint is of iteration 3" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_that_is_lost_meanwhile_is_not_waited_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = trial("a", iteration=3)
+    ray.kill(lost.temporary_state.ray_actor)
+    preemption = Preemption(save_s=1000, exit_s=1000)
+    with preemption.listening():
+        tell(preemption)
+        step_until_stopped(preemption, [lost])
+    assert "a: it has stored no checkpoint" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_an_iteration_that_is_too_long_is_not_waited_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    running = trial("a", iteration=3, stored=2)
+    running = trial("a", iteration=3)
+    running.temporary_state.ray_actor.hang.remote()
     preemption = Preemption(save_s=0, exit_s=1000)
     with preemption.listening():
         tell(preemption)
         with pytest.raises(PreemptedError):
             preemption.on_step_begin(0, [running])
-    said = capsys.readouterr().out
-    assert "a: it is not saved in time, and goes on from" in said
-    assert "newest checkpoint, of iteration 2" in said
+    assert "a: no checkpoint was stored in time" in capsys.readouterr().out
 
 
 def test_where_nothing_runs_it_ends_at_once() -> None:
@@ -142,7 +178,7 @@ def test_told_twice_it_ends_at_once() -> None:
 def test_what_hangs_is_not_waited_for_for_ever(body: str) -> None:
     done = run(body)
     assert done.returncode == 128 + signal.SIGTERM
-    assert "not done in 0.5 s" in done.stdout
+    assert "not stopped within 0.5 s" in done.stdout
 
 
 def test_a_run_that_came_to_its_end_all_the_same_is_not_ended() -> None:

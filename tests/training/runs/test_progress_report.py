@@ -9,26 +9,27 @@ import pytest
 from tests.training.results import result
 from training.evaluation.progress import read_progress
 from training.recipe import Recipe
-from training.runs import growing_file
+from training.runs import progress_report
 from training.runs.progress_report import ProgressReport
-from training.store import retrying
+from training.runs.trial_table import TrialTable
+from training.store import background, retrying
+from training.store.background import StorageQueue
 from training.store.storage import Storage
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long is waited does not depend on how busy the machine is."""
-    monkeypatch.setattr(growing_file, "_WRITE_S", 300.0)
-    monkeypatch.setattr(growing_file, "_AGAIN_S", 300.0)
-
-
 def record(report: ProgressReport, iteration: int, trial: str = "t-0", **fields: Any) -> None:
-    report.on_trial_result(0, [], SimpleNamespace(trial_id=trial), result(iteration, **fields))
+    of: Any = trial  # a trial's text is its name
+    report.on_trial_result(0, [], of, result(iteration, **fields))
 
 
 @pytest.fixture
-def report(disk_root: str, tiny_recipe: Recipe) -> ProgressReport:
-    return ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=False)
+def queue() -> StorageQueue:
+    return StorageQueue("test")
+
+
+@pytest.fixture
+def report(disk_root: str, tiny_recipe: Recipe, queue: StorageQueue) -> ProgressReport:
+    return ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, queue)
 
 
 def stored(root: str) -> list[tuple[str, int]]:
@@ -50,32 +51,40 @@ def test_one_readable_line_per_iteration(
     assert "iteration    1/4" in first
 
 
-def test_trials_share_one_table(report: ProgressReport, disk_root: str) -> None:
+def test_trials_share_one_table(
+    report: ProgressReport, disk_root: str, queue: StorageQueue
+) -> None:
     record(report, 1, "t-1")
     record(report, 1, "t-0")
     record(report, 2, "t-1", return_mean=math.nan)
-    report.on_experiment_end([])
+    report.store()
+    queue.finish(300)
     assert stored(disk_root) == [("t-0", 1), ("t-1", 1), ("t-1", 2)]
 
 
-def test_a_resumed_run_goes_on_with_its_table_without_doubles(
-    report: ProgressReport, disk_root: str, tiny_recipe: Recipe
-) -> None:
-    for iteration in (1, 2, 3):
-        record(report, iteration)
-    report.on_experiment_end([])
-    resumed = ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=True)
-    resumed.setup()
-    record(resumed, 2)  # its checkpoint was of iteration 1
-    resumed.on_experiment_end([])
-    assert stored(disk_root) == [("t-0", 1), ("t-0", 2)]
+def write_trial_table(root: str, trial: str, iterations: int) -> None:
+    table = TrialTable()
+    for iteration in range(1, iterations + 1):
+        table.add(result(iteration, trial_id=trial))
+    Storage.open(root).write(f"runs/run-a/{trial}/progress.csv", table.encode())
 
 
-def test_a_resumed_run_keeps_its_table_when_storage_fails_at_first(
-    report: ProgressReport, disk_root: str, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+def test_a_resumed_run_derives_its_table_from_its_trials_without_doubles(
+    report: ProgressReport, disk_root: str, queue: StorageQueue
 ) -> None:
-    record(report, 1)
-    report.on_experiment_end([])
+    write_trial_table(disk_root, "t-0", 3)
+    write_trial_table(disk_root, "t-1", 1)
+    report.read(["t-0", "t-1", "t-not-begun"])
+    record(report, 2, "t-0")  # its checkpoint was of iteration 1
+    report.store()
+    queue.finish(300)
+    assert stored(disk_root) == [("t-0", 1), ("t-0", 2), ("t-1", 1)]
+
+
+def test_the_trials_tables_are_read_although_storage_fails_at_first(
+    report: ProgressReport, disk_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_trial_table(disk_root, "t-0", 2)
     read, failures = Storage.read, [OSError("away"), OSError("away")]
 
     def fail_at_first(storage: Storage, relative: str) -> bytes:
@@ -85,48 +94,48 @@ def test_a_resumed_run_keeps_its_table_when_storage_fails_at_first(
 
     monkeypatch.setattr(retrying, "pause_before", lambda _: 0.0)
     monkeypatch.setattr(Storage, "read", fail_at_first)
-    resumed = ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=True)
-    resumed.setup()
-    record(resumed, 2)
-    resumed.on_experiment_end([])
-    assert stored(disk_root) == [("t-0", 1), ("t-0", 2)]
+    report.read(["t-0"])
+    assert [row.iteration for row in report.rows] == [1, 2]
 
 
-def test_a_table_that_cannot_be_read_is_started_anew(
-    disk_root: str, tiny_recipe: Recipe, caplog: pytest.LogCaptureFixture
+def test_a_trial_s_table_that_cannot_be_read_is_ignored(
+    report: ProgressReport, disk_root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storage = Storage.open(disk_root)
-    storage.write("runs/run-a/progress.csv", b"no,table\n1,2\n")
-    report = ProgressReport(storage, "run-a", tiny_recipe, resume=True)
-    report.setup()
-    assert "started anew" in caplog.text
-    record(report, 1)
-    report.on_experiment_end([])
-    assert stored(disk_root) == [("t-0", 1)]
+    Storage.open(disk_root).write("runs/run-a/t-0/progress.csv", b"no,table\n1,2\n")
+    report.read(["t-0"])
+    assert "t-0/progress.csv is ignored" in caplog.text
+    assert report.rows == []
 
 
-def test_a_new_run_does_not_take_up_the_table_of_one_that_died_before_its_state_was_kept(
-    report: ProgressReport, disk_root: str, tiny_recipe: Recipe
+def test_the_bytes_written_do_not_grow_with_the_square_of_the_iterations(
+    report: ProgressReport, queue: StorageQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(report, 1, "dead")
-    report.on_experiment_end([])
-    anew = ProgressReport(Storage.open(disk_root), "run-a", tiny_recipe, resume=False)
-    anew.setup()
-    record(anew, 1, "alive")
-    anew.on_experiment_end([])
-    assert stored(disk_root) == [("alive", 1)]
+    """At one iteration a second, on a clock of its own."""
+    clock, written = [0.0], list[int]()
+    monkeypatch.setattr(progress_report, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Storage, "write", lambda _, name, content: written.append(len(content)))
+    totals = []
+    for iteration in range(1, 4001):
+        clock[0] += 1.0
+        record(report, iteration)
+        queue.finish(300)
+        if iteration in (2000, 4000):
+            totals.append(sum(written))
+    assert totals[1] < 3 * totals[0]
 
 
 def test_storage_that_refuses_does_not_stop_training(
-    report: ProgressReport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    report: ProgressReport, queue: StorageQueue, monkeypatch: pytest.MonkeyPatch, disk_root: str
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError("away")
+    write, refusals = Storage.write, [OSError("away"), OSError("away")]
 
-    with monkeypatch.context() as away:
-        away.setattr(Storage, "write", refuse)
-        record(report, 1)
-        report.on_experiment_end([])
-    report.finish()
-    assert "could not be written" in caplog.text
-    assert [row.iteration for row in report.rows] == [1]
+    def refuse_at_first(storage: Storage, relative: str, content: bytes) -> None:
+        if refusals:
+            raise refusals.pop()
+        write(storage, relative, content)
+
+    monkeypatch.setattr(background, "pause_before", lambda _: 0.0)
+    monkeypatch.setattr(Storage, "write", refuse_at_first)
+    record(report, 1)
+    queue.finish(300)
+    assert stored(disk_root) == [("t-0", 1)]

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import exists
-from tests.training.tune_states import write_tune_state
 from training.recipe import RECIPES
 from training.runs.run import Run, RunError, default_run_name
 from training.store.storage import Storage, StorageError
@@ -23,9 +21,9 @@ def run(tmp_path: Path) -> Run:
 
 
 def begin(run: Run, settings: dict[str, Any] | None = None) -> None:
-    """What a run leaves behind once Tune has begun."""
+    """What a run leaves behind once its trials are drawn."""
     run.prepare(settings or SETTINGS, resume="auto", restart=False)
-    write_tune_state(run.storage, "runs/run-a", "2026")
+    run.storage.write("runs/run-a/trials.json", b"{}")
 
 
 def test_a_new_run_starts_and_keeps_its_settings(run: Run) -> None:
@@ -148,22 +146,16 @@ def test_settings_that_are_damaged_are_named(run: Run, content: bytes) -> None:
         run.prepare(SETTINGS, resume="auto", restart=False)
 
 
-def test_a_damaged_state_of_tune_ends_it_where_something_was_trained(run: Run) -> None:
-    begin(run)
-    run.storage.write("runs/run-a/experiment_state-2026.json", b'{"trial_data": [')
+def test_a_run_of_an_older_version_is_refused_and_not_touched(run: Run) -> None:
+    run.storage.write("runs/run-a/run.json", json.dumps(SETTINGS).encode())
+    run.storage.write("runs/run-a/experiment_state-2026.json", b"{}")
     run.storage.write("runs/run-a/t-0/checkpoint_000001/files.json", b"{}")
-    with pytest.raises(RunError, match=r"experiment_state-2026\.json is damaged.*--restart"):
-        run.prepare(SETTINGS, resume="auto", restart=False)
+    for resume in ("auto", "never", "must"):
+        with pytest.raises(RunError, match=r"older version.*--restart"):
+            run.prepare(SETTINGS, resume=resume, restart=False)
+    assert len(run.storage.files("runs/run-a")) == 2
+    assert run.storage.folders("runs/run-a/t-0") == ["checkpoint_000001"]
     assert run.prepare(SETTINGS, resume="auto", restart=True) is False
-
-
-def test_a_damaged_state_of_tune_is_cleared_where_nothing_was_trained(run: Run) -> None:
-    """The first kill came while the first state was written."""
-    begin(run)
-    run.storage.write("runs/run-a/experiment_state-2026.json", b"")
-    assert run.prepare(SETTINGS, resume="auto", restart=False) is False
-    assert not exists(run.storage, "runs/run-a/experiment_state-2026.json")
-    assert json.loads(run.storage.read("runs/run-a/run.json")) == SETTINGS
 
 
 @pytest.mark.parametrize("name", ["", "first try", "../../x", "-x", "a/b", "x" * 101, "größe"])

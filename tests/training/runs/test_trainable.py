@@ -1,58 +1,71 @@
-"""A real algorithm as Tune runs it: what its checkpoints bring back, and which it refuses."""
+"""A real algorithm that stores its own checkpoints and restores itself."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-import errno
+import io
 import os
-import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pyarrow import fs
+import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.train._internal.session import _TrainingResult
-from ray.train._internal.storage import StorageContext
-from ray.tune import Checkpoint
 
 from tests.training.conftest import LOCAL
+from training.policy.acting import Policy
 from training.recipe import Recipe
 from training.rllib.config import build_config
 from training.rllib.divergence import DIVERGED
-from training.runs.trainable import DrivingPPO, _require_arrived
-from training.runs.whole_checkpoint import BrokenCheckpointError, verify
-from training.runs.whole_files import whole_files
+from training.runs import trial_store
+from training.runs.checkpoint import list_checkpoints, open_checkpoint_policy
+from training.runs.trainable import DrivingPPO
+from training.runs.trial_store import TrialSettings
+from training.store import background, retrying
 from training.store.storage import Storage
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_cluster")]
 
-
-@pytest.fixture(scope="module")
-def algorithm(tiny_recipe: Recipe) -> Iterator[DrivingPPO]:
-    """After two iterations."""
-    algorithm = DrivingPPO(config=build_config(tiny_recipe, LOCAL, seed=1))
-    algorithm.train()
-    algorithm.train()
-    yield algorithm
-    algorithm.stop()
+FOLDER = "runs/run-a/t-0"
+Begin = Callable[..., DrivingPPO]
 
 
-@pytest.fixture(scope="module")
-def other(tiny_recipe: Recipe) -> Iterator[DrivingPPO]:
-    """One that has not trained."""
-    algorithm = DrivingPPO(config=build_config(tiny_recipe, LOCAL, seed=2))
-    yield algorithm
-    algorithm.stop()
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def begin(storage: Storage, tiny_recipe: Recipe) -> Iterator[Begin]:
+    """Start the trial, as Tune does after each loss of its process."""
+    begun: list[DrivingPPO] = []
+
+    def start(**options: Any) -> DrivingPPO:
+        settings = TrialSettings(
+            storage,
+            "runs/run-a",
+            tiny_recipe.description(),
+            **{"max_iters": 100, "checkpoint_every": 2, "patience_s": 300.0} | options,
+        )
+        # Tune names the folder of a trial's process.
+        kind = type("Trial", (DrivingPPO.with_settings(settings),), {"logdir": "/folder/of/t-0"})
+        begun.append(kind(config=build_config(tiny_recipe, LOCAL, seed=len(begun))))
+        return begun[-1]
+
+    yield start
+    for trial in begun:
+        trial.stop()
 
 
 def optimizer_state(algorithm: DrivingPPO) -> dict[str, Any]:
     learner = algorithm.learner_group._learner
     (_, optimizer), *_ = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
     return {
-        f"{number} {name}": np.asarray(value.cpu())
+        f"{number} {name}": value.cpu().numpy().copy()
         for number, state in optimizer.state_dict()["state"].items()
         for name, value in state.items()
     }
@@ -62,196 +75,178 @@ def kl_coeff(algorithm: DrivingPPO) -> Any:
     return algorithm.learner_group._learner.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
 
 
-def test_a_restore_brings_back_the_adapted_kl_coefficient(
-    algorithm: DrivingPPO, other: DrivingPPO, tmp_path: Path
-) -> None:
-    kl_coeff(algorithm).fill_(0.45)
-    algorithm.save(str(tmp_path))
-    assert kl_coeff(other).item() == pytest.approx(0.2)
-    other.restore(str(tmp_path))
-    assert kl_coeff(other).item() == pytest.approx(0.45)
-
-
 def weights(algorithm: DrivingPPO) -> dict[str, Any]:
-    state: dict[str, Any] = algorithm.get_module().get_state()
-    return state
+    state: dict[str, Any] = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
+    return {name: np.asarray(value).copy() for name, value in state.items()}
 
 
-def test_a_restore_brings_back_weights_optimizer_iteration_and_steps(
-    algorithm: DrivingPPO, other: DrivingPPO, tmp_path: Path
+def stored(storage: Storage) -> list[int]:
+    return sorted(file.iteration for file in list_checkpoints(storage, FOLDER))
+
+
+def table(storage: Storage) -> list[str]:
+    content = storage.read(f"{FOLDER}/progress.csv").decode()
+    return [row["training_iteration"] for row in csv.DictReader(io.StringIO(content))]
+
+
+def test_a_trial_that_starts_again_continues_from_its_newest_checkpoint(
+    begin: Begin, storage: Storage
 ) -> None:
-    saved = algorithm.save(str(tmp_path))
-    listed = verify(fs.LocalFileSystem(), str(tmp_path))
-    assert listed.iteration == 2
-    assert listed.result["phase"] == "explore"
-    assert listed.result["num_env_steps_sampled_lifetime"] == 64
-    # As Tune restores what its state does not know: with what the checkpoint's own list tells.
-    other.restore(_TrainingResult(checkpoint=saved.checkpoint, metrics=dict(listed.result)))
-    assert other.iteration == 2
-    expected = optimizer_state(algorithm)
-    assert len(expected) > 3
-    np.testing.assert_equal(optimizer_state(other), expected)
-    np.testing.assert_equal(weights(other), weights(algorithm))
-    result = other.train()
-    assert result["training_iteration"] == 3
-    assert result["num_env_steps_sampled_lifetime"] == 96
-    assert result["time_total_s"] > float(listed.result["time_total_s"] or 0)
+    trial = begin()
+    first = trial.train()
+    assert first["stored_iteration"] == 0
+    kl_coeff(trial).fill_(0.45)
+    second = trial.train()
+    assert (second["stored_iteration"], second["trial_id"]) == (2, "t-0")
+    expected = weights(trial), optimizer_state(trial), kl_coeff(trial).item()
+    trial.train()
+    assert stored(storage) == [2]
+
+    again = begin()
+    assert again.iteration == 2
+    np.testing.assert_equal(weights(again), expected[0])
+    np.testing.assert_equal(optimizer_state(again), expected[1])
+    assert len(expected[1]) > 3
+    assert kl_coeff(again).item() == pytest.approx(expected[2])
+    third = again.train()
+    assert third["restored"] == "continues after iteration 2"
+    assert third["training_iteration"] == 3
+    assert third["num_env_steps_sampled_lifetime"] == 96
+    assert third["time_total_s"] > second["time_total_s"]
+    assert third["phase"] == "stabilize"
+    assert third["entropy_coeff"] == pytest.approx(1e-3)
+    assert "restored" not in again.train()
+    assert stored(storage) == [2, 4]
+    assert table(storage) == ["1", "2", "3", "4"]
 
 
-def test_a_damaged_checkpoint_is_not_unpickled(
-    algorithm: DrivingPPO, other: DrivingPPO, tmp_path: Path
+def test_the_policy_in_a_checkpoint_is_that_of_the_trial(begin: Begin, storage: Storage) -> None:
+    trial = begin(checkpoint_every=1)
+    trial.train()
+    (file,) = list_checkpoints(storage, FOLDER)
+    metadata, content = open_checkpoint_policy(storage, f"{FOLDER}/{file.name}")
+    policy = Policy.from_weights(metadata.policy, content, version="x")
+    actor = trial.get_module().actor
+    for name, value in policy._actor.state_dict().items():
+        torch.testing.assert_close(value, actor.state_dict()[name])
+    assert metadata.result["phase"] == "explore"
+
+
+def test_checkpoints_are_taken_at_milestones_and_at_the_end(begin: Begin, storage: Storage) -> None:
+    trial = begin(checkpoint_every=100, max_iters=4, milestones=frozenset({3}))
+    for _ in range(4):
+        trial.train()
+    assert stored(storage) == [3, 4]
+
+
+def test_a_damaged_checkpoint_is_skipped_and_what_a_kill_left_is_deleted(
+    begin: Begin, storage: Storage
 ) -> None:
-    algorithm.save(str(tmp_path))
-    (tmp_path / "algorithm_state.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    before = other.iteration
-    with pytest.raises(BrokenCheckpointError, match=r"algorithm_state\.pkl"):
-        other.restore(Checkpoint.from_directory(str(tmp_path)))
-    assert other.iteration in (0, before), "nothing of it was taken up"
+    trial = begin(checkpoint_every=1)
+    trial.train()
+    trial.train()
+    newest = list_checkpoints(storage, FOLDER)[0]
+    storage.write(f"{FOLDER}/{newest.name}", b"half")
+    storage.write(f"{FOLDER}/{newest.name}.0f.tmp", b"half")
+    result = begin(checkpoint_every=1).train()
+    assert result["training_iteration"] == 2
+    assert f"continues after iteration 1; {newest.name} is skipped" in result["restored"]
+    assert not any(name.endswith(".tmp") for name in storage.files(FOLDER))
 
 
-@pytest.fixture
-def stored(algorithm: DrivingPPO, tmp_path: Path) -> Iterator[Path]:
-    """The algorithm stores its checkpoints below this root, as a trial of Tune's."""
-    root = tmp_path / "root"
-    algorithm._storage = StorageContext(
-        storage_path=str(root),
-        storage_filesystem=whole_files(fs.LocalFileSystem()),
-        experiment_dir_name="run-a",
-        trial_dir_name="t-0",
-    )
-    yield root
-    algorithm._storage = None
-
-
-def test_a_checkpoint_is_stored_with_its_list(algorithm: DrivingPPO, stored: Path) -> None:
-    result = algorithm.save()
-    assert algorithm.why_not_stored() is None
-    assert result.checkpoint.path == str(stored / "run-a" / "t-0" / "checkpoint_000000")
-    assert verify(fs.LocalFileSystem(), result.checkpoint.path).iteration == 2
-
-
-def test_one_that_storage_refuses_is_no_failure_and_its_number_is_used_again(
-    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_trial_whose_checkpoints_are_all_damaged_trains_nothing_and_says_why(
+    begin: Begin, storage: Storage
 ) -> None:
-    monkeypatch.setattr("training.runs.trainable._BRIEFLY_S", 0.0)
+    begin(checkpoint_every=1).train()
+    (only,) = list_checkpoints(storage, FOLDER)
+    storage.write(f"{FOLDER}/{only.name}", b"")
+    trial = begin()
+    for _ in range(2):
+        result = trial.train()
+        assert result["done"]
+        assert only.name in result["cannot_restore"]
+    assert stored(storage) == [1]
 
-    def refuse(*_: Any, **__: Any) -> None:
+
+def test_storage_that_cannot_be_read_ends_the_trial_with_the_reason(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(Storage, "files", refuse)
+    result = begin(patience_s=0.0).train()
+    assert result["done"]
+    assert "away" in result["storage_failure"]
+
+
+def test_a_trial_trains_on_while_storage_fails_and_stores_the_newest_checkpoint_later(
+    begin: Begin, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin(checkpoint_every=1, max_iters=3)
+    monkeypatch.setattr(trial_store, "_WAIT_S", 0.5)
+
+    def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(StorageContext, "persist_current_checkpoint", refuse)
-        assert algorithm.save().checkpoint is None
-    assert "No space left" in (algorithm.why_not_stored() or "")
-    again = algorithm.save()
-    assert again.checkpoint.path.endswith("checkpoint_000000")
-    assert algorithm.why_not_stored() is None
+        full.setattr(Storage, "write", refuse)
+        for _ in range(2):
+            result = trial.train()
+            assert "No space left" in result["storage_failure"]
+            assert result["unstored_s"] > 0
+            assert not result["done"]
+    assert "storage_failure" not in trial.train()
+    assert stored(storage) in ([2, 3], [3])
+    assert table(storage) == ["1", "2", "3"]
 
 
-def test_one_of_which_a_file_is_silently_not_stored_is_refused(
-    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_trial_does_not_wait_for_storage_that_hangs(
+    begin: Begin, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Arrow's copying does not tell of errors that come when a file is closed."""
-    monkeypatch.setattr("training.runs.trainable._BRIEFLY_S", 0.0)
+    trial = begin(checkpoint_every=1, max_iters=4)
+    monkeypatch.setattr(trial_store, "_WAIT_S", 0.1)
+    write, back = Storage.write, threading.Event()
 
-    def refuse(_: int) -> None:
-        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    def hang(*arguments: Any) -> None:
+        assert back.wait(300)
+        write(*arguments)
 
-    with monkeypatch.context() as full:
-        full.setattr(os, "fsync", refuse)
-        assert algorithm.save().checkpoint is None
-    assert "it is not there as it was written" in (algorithm.why_not_stored() or "")
-    again = algorithm.save()
-    assert again.checkpoint.path.endswith("checkpoint_000000")
-    assert verify(fs.LocalFileSystem(), again.checkpoint.path).iteration == 2
-
-
-def test_what_was_stored_is_found_wherever_that_is(any_root: str, tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "a").write_bytes(b"a")
-    (folder / "deep" / "b").write_bytes(b"")
-    storage = Storage.open(any_root)
-    storage.copy_folder(str(folder), "run/c", source_filesystem=fs.LocalFileSystem())
-    stored = Checkpoint(storage.at("run/c"), storage.filesystem)
-    _require_arrived(folder, stored)
-    (folder / "deep" / "b").write_bytes(b"b")
-    with pytest.raises(OSError, match=r"it is not there as it was written.*/run/c/deep/b"):
-        _require_arrived(folder, stored)
+    monkeypatch.setattr(Storage, "write", hang)
+    for _ in range(3):
+        assert "not responded" in trial.train()["storage_failure"]
+    assert not storage.files(FOLDER)
+    back.set()
+    assert trial.train()["stored_iteration"] == 4
+    assert table(storage) == ["1", "2", "3", "4"]
 
 
-def test_a_full_disk_of_the_trials_node_is_no_failure_and_leaves_no_folder(
-    algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_storage_stays_away_the_last_result_says_so(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = tempfile.mkdtemp
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    def refuse(*_: Any) -> None:
+        raise OSError("away")
 
-    def full(*arguments: Any, **options: Any) -> str:
-        folder: str = make(*arguments, **options)
-        Path(folder, "algorithm_state.pkl").symlink_to("/dev/full")
-        return folder
-
-    with monkeypatch.context() as patched:
-        patched.setattr(tempfile, "tempdir", str(temporary))
-        patched.setattr(tempfile, "mkdtemp", full)
-        assert algorithm.save().checkpoint is None
-    refusal = algorithm.why_not_stored() or ""
-    assert "on the trial's own node" in refusal
-    assert "No space left" in refusal
-    assert list(temporary.iterdir()) == []
-    assert not (stored / "run-a" / "t-0").exists()
-    again = algorithm.save()
-    assert again.checkpoint.path.endswith("checkpoint_000000")
-    assert algorithm.why_not_stored() is None
+    trial = begin(max_iters=1, patience_s=0.2)
+    monkeypatch.setattr(Storage, "write", refuse)
+    assert trial.train()["storage_failure"] == "away"
 
 
-def test_no_temporary_folder_at_all_is_no_failure(
-    algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    assert algorithm.save().checkpoint is None
-    assert "on the trial's own node" in (algorithm.why_not_stored() or "")
+def test_told_to_it_takes_a_checkpoint_between_two(begin: Begin, storage: Storage) -> None:
+    trial = begin(checkpoint_every=10)
+    assert trial.checkpoint_and_hold(300.0) == 0
+    trial = begin(checkpoint_every=10)
+    trial.train()
+    assert trial.checkpoint_and_hold(300.0) == 1
+    assert trial.checkpoint_and_hold(300.0) == 1
+    assert stored(storage) == [1]
+    assert begin().iteration == 1
 
 
-def test_what_was_stored_leaves_no_temporary_folder(
-    algorithm: DrivingPPO, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    assert algorithm.save().checkpoint is not None
-    assert list(temporary.iterdir()) == []
-
-
-def test_a_last_one_is_waited_for(
-    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.runs.trainable._BRIEFLY_S", 0.0)
-    persist = StorageContext.persist_current_checkpoint
-    refusals = iter([OSError("away"), OSError("away")])
-
-    def refuse_twice(context: StorageContext, checkpoint: Checkpoint) -> Any:
-        for refusal in refusals:
-            raise refusal
-        return persist(context, checkpoint)
-
-    monkeypatch.setattr(StorageContext, "persist_current_checkpoint", refuse_twice)
-    assert algorithm.save().checkpoint is None
-    algorithm.be_patient(600.0)
-    try:
-        assert algorithm.save().checkpoint.path.endswith("checkpoint_000000")
-    finally:
-        algorithm._patience_s = None
-    assert algorithm.why_not_stored() is None
-
-
-def test_a_root_that_is_not_there_is_told_in_our_words(
-    algorithm: DrivingPPO, stored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.runs.trainable._BRIEFLY_S", 0.0)
-    stored.rename(stored.with_name("away"))
-    assert algorithm.save().checkpoint is None
-    assert "the root is not there" in (algorithm.why_not_stored() or "")
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "pause_before", lambda attempt: 0.05)
+    monkeypatch.setattr(retrying, "pause_before", lambda attempt: 0.05)
 
 
 def test_an_iteration_trains_although_all_env_runners_were_lost(tiny_recipe: Recipe) -> None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune import Trainable
-from ray.tune.schedulers import ASHAScheduler
 
 from tests.training.results import result
 from training.recipe import Asha, Choice, LogUniform, Recipe
 from training.rllib.resources import plan
 from training.runs.progress_report import ProgressReport
 from training.runs.run import Run
-from training.runs.tuning import Outcome, TrialsFailedError, _KeepScheduler, tune_trials
+from training.runs.search import TrialRecords
+from training.runs.trial_store import TrialSettings
+from training.runs.tuning import Outcome, TrialsFailedError, tune_trials
+from training.store.background import StorageQueue
 from training.store.storage import Storage
 
 
@@ -29,7 +29,7 @@ class Quick(Trainable):  # type: ignore[misc]
     """A folder where the first two wait for each other."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._number = int(self.trial_id.rpartition("_")[2])
+        self._number = int(self.trial_name.rpartition("_")[2])
 
     def step(self) -> dict[str, Any]:
         if self.iteration == 0 and self._number < 2:
@@ -39,14 +39,10 @@ class Quick(Trainable):  # type: ignore[misc]
                 time.sleep(0.01)
         return result(self.iteration + 1, return_mean=-float(self._number))
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        Path(checkpoint_dir, "state").touch()
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        del checkpoint
-
-    def be_patient(self, seconds: float) -> None:
-        del seconds
+    @classmethod
+    def with_settings(cls, settings: TrialSettings) -> type[Quick]:
+        del settings
+        return cls
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -65,16 +61,22 @@ def test_a_search_runs_side_by_side_and_gives_up_on_some(
         search={"lr": LogUniform(1e-5, 1e-3), "num_epochs": Choice((1, 2))},
     )
     run = Run(Storage.open(str(tmp_path / "root")), "search")
-    report = ProgressReport(run.storage, run.name, recipe, resume=False)
-    outcome = tune_trials(
-        run,
-        recipe,
-        plan(cpus=2, gpus=0, trials=4, num_env_runners=1),
-        trials=4,
-        seed=0,
-        callbacks=[report],
-        resume=False,
-    )
+    queue = StorageQueue("test")
+    records = TrialRecords.open(run.storage, run.folder, queue, recipe=recipe, trials=4, seed=0)
+    report = ProgressReport(run.storage, run.name, recipe, queue)
+
+    def search(records: TrialRecords) -> Outcome:
+        return tune_trials(
+            run,
+            recipe,
+            plan(cpus=2, gpus=0, trials=4, num_env_runners=1),
+            records=records,
+            rows=report.rows,
+            seed=0,
+            callbacks=[report],
+        )
+
+    outcome = search(records)
     assert not outcome.failures
     assert outcome.interrupted_by is None
     tried = outcome.hyperparameters.values()
@@ -83,32 +85,19 @@ def test_a_search_runs_side_by_side_and_gives_up_on_some(
     iterations = dict.fromkeys(outcome.hyperparameters, 0)
     for row in report.rows:
         iterations[row.trial] = max(iterations[row.trial], row.iteration)
-    first, _, third, fourth = sorted(iterations)
+    first, second, third, fourth = sorted(iterations)
     assert iterations[first] == 4
     assert iterations[third] == iterations[fourth] == 3, "halving stopped neither"
+    queue.finish(300)
 
-
-def halving() -> ASHAScheduler:
-    scheduler = ASHAScheduler(
-        time_attr="training_iteration", max_t=100, grace_period=10, reduction_factor=2
-    )
-    scheduler.set_search_properties("score", "max")
-    return scheduler
-
-
-def test_a_resumed_search_remembers_what_its_trials_reached() -> None:
-    """Otherwise a young trial would be compared with what an old one reached much later."""
-    old, young = (SimpleNamespace(trial_id=name) for name in ("old", "young"))
-    before = halving()
-    before.on_trial_add(None, old)
-    before.on_trial_result(None, old, {"training_iteration": 10, "score": 5.0})
-    state = pickle.loads(pickle.dumps(_KeepScheduler(before).get_state()))
-    after = halving()
-    _KeepScheduler(after).set_state(state)
-    after.on_trial_add(None, young)
-    assert after.on_trial_result(None, old, {"training_iteration": 11, "score": 90.0}) == "CONTINUE"
-    decision = after.on_trial_result(None, young, {"training_iteration": 10, "score": 6.0})
-    assert decision == "CONTINUE", "6 beats the 5 that the old one had at this age"
+    # As after a kill of the driver: these trials store no checkpoints, so they begin again.
+    again = TrialRecords.open(run.storage, run.folder, queue, recipe=recipe, trials=4, seed=0)
+    assert again.trials == records.trials
+    printed_before = len(report.rows)
+    repeated = search(again)
+    assert repeated.hyperparameters == outcome.hyperparameters
+    assert len(report.rows) == printed_before
+    assert {row.trial for row in report.rows} == {first, second, third, fourth}
 
 
 def test_trials_that_failed_are_named_with_their_errors() -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from training.store import retrying
-from training.store.retrying import patiently, pause_before
+from training.store.retrying import pause_before, retry
 
 
 class Clock:
@@ -39,7 +39,7 @@ def test_it_goes_on_trying_more_and_more_rarely(
         return "done"
 
     with caplog.at_level(logging.WARNING):
-        assert patiently(work, "writing x") == "done"
+        assert retry(work, "writing x") == "done"
     assert clock.slept == [1, 2, 4, 8, 16, 30, 30, 30]
     assert "writing x failed, next try in 16 s: away" in caplog.text
 
@@ -49,7 +49,7 @@ def test_it_gives_up_in_time_with_the_last_error(clock: Clock) -> None:
         raise OSError(f"away at {clock.now:g}")
 
     with pytest.raises(OSError, match="away at 7"):
-        patiently(work, "writing x", for_s=10)
+        retry(work, "writing x", timeout_s=10)
     assert clock.now == 7
 
 
@@ -58,7 +58,7 @@ def test_other_errors_are_not_tried_again(clock: Clock) -> None:
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        patiently(work, "writing x")
+        retry(work, "writing x")
     assert clock.slept == []
 
 
@@ -69,7 +69,7 @@ def test_what_is_worth_another_try_can_be_said(clock: Clock) -> None:
         if (error := next(tries)) is not None:
             raise error
 
-    patiently(work, "writing x", errors=(OSError, RuntimeError))
+    retry(work, "writing x", errors=(OSError, RuntimeError))
     assert clock.slept == [1]
 
 
