@@ -1,4 +1,4 @@
-"""The HTTP API, put together."""
+"""Build the HTTP API."""
 
 from __future__ import annotations
 
@@ -34,20 +34,19 @@ from app.settings import Settings
 from training.store.policies import PolicyStore
 
 _FIRST_LOOK_S = 20.0
-"""How long storage may be away at the start before the fallback drives."""
+"""Longest wait for storage at the start, before the bundled policy is served."""
 
 _ABOUT = """\
-Drives CarRacing-v3 from pixels with the newest policy that training has published, and until there
-is one, with a policy that is bundled with the service.
+Drives CarRacing-v3 from pixels with the newest policy that training has published. Until there is
+one, a policy that is bundled with the service drives.
 
-`WS /drive` is a WebSocket and so not listed here: it answers the pictures of a program's own
-environment with actions, or drives in real time and streams what happens. The README describes it.
+`WS /drive` is a WebSocket, so it is not listed here: it answers the pictures of the client's
+environment with actions, or drives in real time and streams pictures. The README describes it.
 
-Every answer that depends on a policy names its version in the header `Policy-Version`, and in
-`Policy-Source` whether it comes from `storage` or is `bundled`. Every error is
-`application/problem+json` (RFC 9457), also what is answered to addresses (404) and methods (405)
-that are not listed here; a 503 says with `Retry-After` when to come back. Its type is
-`about:blank` or one of
+Every response that depends on a policy has its version in the header `Policy-Version` and its
+source, `storage` or `bundled`, in `Policy-Source`. Every error is `application/problem+json`
+(RFC 9457), including 404 and 405 for paths and methods that are not listed here. A 503 has
+`Retry-After`. The type of a problem is `about:blank` or one of
 
 """ + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
 
@@ -60,7 +59,7 @@ def build_api(
     drives: Drives | None = None,
     meters: Meters | None = None,
 ) -> FastAPI:
-    """The API over these. Its lifespan starts and stops the watcher, and ends the drives."""
+    """Build the API. Its lifespan starts and stops the watcher and closes the drives."""
     drives = drives or Drives(settings.drives_max)
     meters = meters or Meters()
     token, origins = settings.api_token, settings.cors_origins
@@ -69,8 +68,8 @@ def build_api(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watcher.start()
-        # So that a replica that joins others is not routed to before it has what they have, and
-        # that the fallback does not drive for a moment where storage has a policy.
+        # Wait for the first storage check, so that a new replica never serves an older policy than
+        # its peers, or the bundled one although storage has a policy.
         if not await asyncio.to_thread(watcher.wait_looked, _FIRST_LOOK_S):
             watcher.fall_back()
         yield
@@ -85,12 +84,12 @@ def build_api(
         describe=[describe_limits, describe_token] if token else [describe_limits],
         docs_url=None,
         redoc_url=None,
-        # Relative to the document's own address, so that a path prefix is kept.
+        # Relative to the document's address, so that a path prefix is kept.
         servers=[{"url": "."}],
         root_path_in_servers=False,
     )
     add_error_handlers(api)
-    # A redirect would be an answer that the documentation does not know.
+    # Redirects of trailing slashes are not documented responses.
     api.router.redirect_slashes = False
     for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
         api.include_router(routes(service))

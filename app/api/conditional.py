@@ -1,4 +1,4 @@
-"""Conditional requests: does the caller have these bytes already?"""
+"""Conditional requests: ETag, If-None-Match and 304."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The caller has it already."}}
-"""The ``responses`` of a route that answers so."""
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Not modified: the client has this content."}
+}
+"""The ``responses`` of a route with conditional requests."""
 
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """Whether ``If-None-Match`` names this ETag, alone, in a list, weakly, or as ``*``."""
+    """Return whether ``If-None-Match`` contains this ETag, also in a list, weak, or as ``*``."""
     given = ", ".join(request.headers.getlist("If-None-Match"))
     return given.strip() == "*" or etag in _ENTITY_TAG.findall(given)
 
 
 def etag_of(content: bytes) -> str:
-    """A strong ETag of these bytes."""
+    """Return a strong ETag of the content."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def answer_if_changed(
     request: Request, content: bytes, *, headers: dict[str, str], media_type: str
 ) -> Response:
-    """Answer with this content, or with 304 if the caller has it; a cache asks every time."""
+    """Return the content, or 304 if the client has it; caches must revalidate."""
     etag = etag_of(content)
     headers = {**headers, "ETag": etag, "Cache-Control": "no-cache"}
     if is_known(request, etag):
@@ -38,5 +40,5 @@ def answer_if_changed(
 
 
 def not_modified(headers: dict[str, str]) -> Response:
-    """A 304 with the headers that the whole answer would have had."""
+    """Return a 304 with the headers of the full response."""
     return Response(status_code=304, headers=headers)

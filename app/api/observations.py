@@ -1,4 +1,4 @@
-"""A query's body, JSON or npy, to the array that a policy takes. Nothing is ever unpickled."""
+"""Decode the body of a query, JSON or npy, to an array. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ MediaType = Literal["application/json", "application/x-npy"]
 
 
 def media_type(request: Request) -> MediaType:
-    """The type of a request's body.
+    """Return the media type of a request's body.
 
     Raises:
-        ProblemError: 415, it is neither JSON nor npy, or compressed.
+        ProblemError: 415: it is neither JSON nor npy, or it is compressed.
     """
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
@@ -74,22 +74,22 @@ def media_type(request: Request) -> MediaType:
 def decode(
     content: bytes, media: MediaType, pipeline: Pipeline, max_batch: int
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """The observations in a body.
+    """Return the observations in a body.
 
     Integers of any width are pixels from 0 to 255, floats of any width are pixels from 0 to 1.
 
     Args:
         content: The body.
-        media: Its type.
-        pipeline: The loaded policy's: sizes, and how raw frames become observations.
-        max_batch: Most observations at once.
+        media: Its media type.
+        pipeline: The policy's pipeline: sizes, and how raw frames become observations.
+        max_batch: Largest batch.
 
     Returns:
         (N, size, size, stack) uint8, or float32 in [0, 1].
 
     Raises:
-        ProblemError: 400, the body is not what its type says; 422, its shape, type or range is
-            not what a policy takes.
+        ProblemError: 400: the body cannot be decoded. 422: its shape, dtype or range is not
+            accepted.
     """
     if media == NPY:
         array = _from_npy(content, pipeline, max_batch)
@@ -107,14 +107,14 @@ def decode(
 
 
 def _from_frames(frames: NDArray[Any], pipeline: Pipeline) -> NDArray[np.uint8]:
-    """(N × stack, 96, 96, 3) uint8 → (N, size, size, stack) uint8."""
+    """Prepare frames: (N × stack, 96, 96, 3) uint8 → (N, size, size, stack) uint8."""
     pictures = np.stack([shrink(to_grey(frame), pipeline.size) for frame in frames])
     stacks = pictures.reshape(-1, pipeline.stack, pipeline.size, pipeline.size)
     return np.ascontiguousarray(stacks.transpose(0, 2, 3, 1))
 
 
 def _check_shape(shape: tuple[int, ...], pipeline: Pipeline, max_batch: int) -> None:
-    """Observations come before frames, should a pipeline make them look alike."""
+    """Check the shape. If observations and frames look the same, they are observations."""
     observation = pipeline.observation_shape
     frames = (pipeline.stack, *FRAME_SHAPE)
     for one in (observation, frames):
@@ -135,22 +135,22 @@ def _check_shape(shape: tuple[int, ...], pipeline: Pipeline, max_batch: int) -> 
 def _to_pixels(
     array: NDArray[Any], dtype: Literal["uint8", "float32"] | None
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Check the range, and narrow to uint8 or float32."""
+    """Check the range and convert to uint8 or float32."""
     integers = array.dtype.kind in "ui"
     if not integers and dtype == "uint8":
-        raise invalid(FIELD, "dtype says uint8, but there are numbers with a fraction")
+        raise invalid(FIELD, "dtype is uint8, but a number has a fraction")
     if integers and dtype != "float32":
         if array.min() < 0 or array.max() > 255:
             raise invalid(FIELD, "an integer is outside 0 to 255")
         return array.astype(np.uint8, copy=False)
-    # Also false for NaN and the infinities.
+    # Also false for NaN and infinity.
     if not (array.min() >= 0 and array.max() <= 1):
         raise invalid(FIELD, "a number is outside 0 to 1, or not finite")
     return array.astype(np.float32, copy=False)
 
 
 def _json_body(content: bytes) -> ActBody:
-    # .NET's and PowerShell's UTF-8 begins with a byte order mark. RFC 8259 allows to ignore it.
+    # .NET and PowerShell write a byte order mark. RFC 8259 allows parsers to ignore it.
     text = content[len(BOM_UTF8) :] if content.startswith(BOM_UTF8) else content
     try:
         document = pydantic_core.from_json(text, allow_inf_nan=False)
@@ -166,9 +166,9 @@ def _json_body(content: bytes) -> ActBody:
 
 
 def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
-    """The array of nested lists, made once nothing but the right number of numbers is in them.
+    """Convert nested lists to an array after checking that they hold numbers only.
 
-    ``np.array(lists)`` would make room for every element at the size of the largest one.
+    ``np.array(lists)`` would allocate the size of the largest element for every element.
     """
     shape: list[int] = []
     level: Any = lists
@@ -181,10 +181,10 @@ def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {length}:
             raise invalid(FIELD, "the lists are not of equal lengths at every level")
         flat = list(chain.from_iterable(flat))
-    # Types themselves, as a bool is an int too.
+    # Compare types: a bool is an int, too.
     types = set(map(type, flat))
     if not types <= {int, float}:
-        raise invalid(FIELD, "there is something else than numbers in the lists")
+        raise invalid(FIELD, "the lists hold something other than numbers")
     dtype = np.float64 if float in types else np.int64
     try:
         return np.fromiter(flat, dtype, len(flat)).reshape(shape)
@@ -193,7 +193,7 @@ def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray
 
 
 def _from_npy(content: bytes, pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
-    """The array of an npy file, a view of the body's own memory."""
+    """Return the array of an npy file as a view of the body."""
     dtype, fortran_order, shape, start = _npy_header(content)
     if dtype.kind not in "uif" or dtype.itemsize > 8:
         raise invalid(
@@ -214,7 +214,7 @@ def _from_npy(content: bytes, pipeline: Pipeline, max_batch: int) -> NDArray[Any
 
 
 def _npy_header(content: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
-    """(dtype, Fortran order, shape, offset of the data) of an npy file."""
+    """Return (dtype, Fortran order, shape, offset of the data) of an npy file."""
     file = io.BytesIO(content[: 2 * _MAX_NPY_HEADER])
     try:
         version = npy_format.read_magic(file)

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers."""
+"""Bodies of requests and responses, and query parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ActBody(BaseModel):
     raw frames (stack, 96, 96, 3), oldest first, or a batch of those. Integers from 0 to 255, or
     numbers from 0 to 1."""
     dtype: Literal["uint8", "float32"] | None = None
-    """What the numbers are. Left out: uint8 where all are integers, float32 otherwise."""
+    """Type of the numbers. Default: uint8 if all are integers, else float32."""
 
 
 class ActQuery(BaseModel):
@@ -35,9 +35,9 @@ class ActQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     seed: Seed | None = None
-    """Sample from the policy's distribution with this seed; left out, act greedily."""
+    """Sample from the policy's distribution with this seed; if omitted, act greedily."""
     policy: PolicyName = SERVED
-    """Who decides: `served`, `latest`, `best`, `bundled`, or a version."""
+    """The policy that decides: `served`, `latest`, `best`, `bundled`, or a version."""
 
 
 class PolicyQuery(BaseModel):
@@ -50,7 +50,7 @@ class PolicyQuery(BaseModel):
 
 
 class Actions(BaseModel):
-    """What to do."""
+    """Actions for a query."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -59,30 +59,30 @@ class Actions(BaseModel):
     policy: str
     """Version of the policy that decided."""
     source: Source
-    """Where that policy comes from."""
+    """Where the policy comes from."""
 
 
 class ValidationScore(BaseModel):
-    """How a policy drove validation tracks: greedily, whole episodes, on the fast simulator."""
+    """Result on the validation tracks: greedy, whole episodes, on the fast simulator."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     mean: float
     """Mean unshaped, unscaled return: the validation score."""
     episodes: int
-    """How many tracks were driven."""
+    """Number of tracks."""
     seeds: list[int]
-    """Of the tracks."""
+    """Seeds of the tracks."""
 
     @classmethod
     def of(cls, validation: Validation) -> ValidationScore:
-        """The score of these episodes."""
+        """Convert a validation from storage."""
         seeds = sorted(validation.scores)
         return cls(mean=validation.mean, episodes=validation.episodes, seeds=seeds)
 
 
 class PolicySummary(BaseModel):
-    """What a published policy says about itself."""
+    """The manifest of a published policy, in brief."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -103,7 +103,7 @@ class PolicySummary(BaseModel):
 
     @staticmethod
     def facts(manifest: Manifest) -> dict[str, Any]:
-        """The fields above, out of a manifest."""
+        """Return the fields above from a manifest."""
         return {name: getattr(manifest, name) for name in PolicySummary.model_fields}
 
 
@@ -111,73 +111,73 @@ class ListedPolicy(PolicySummary):
     """A published policy in a list."""
 
     validation: ValidationScore | None
-    """Null until it was validated, shortly after it is published."""
+    """Null until the policy is validated, shortly after it is published."""
 
 
 class LoadedPolicyFacts(PolicySummary):
-    """A policy that is ready to drive."""
+    """A loaded policy."""
 
     source: Source
     """Published in storage, or bundled with the service."""
     loaded_at: datetime
-    """When this process had it ready."""
+    """When this process loaded it."""
     age_s: float
     """Seconds since it was published."""
     pipeline: Pipeline
-    """How its observations are made."""
+    """How its observations are prepared."""
     observation_shape: tuple[int, int, int]
-    """Of one observation: (size, size, stack)."""
+    """Shape of one observation: (size, size, stack)."""
     last_error: str | None
-    """Why the latest look at storage did not lead to a newer policy, if it should have."""
+    """Why the latest check of storage did not load a newer policy; null if nothing went wrong."""
 
 
 class Policies(BaseModel):
-    """What storage holds."""
+    """Policies in storage."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     storage: str
-    """The root that is looked in."""
+    """The storage root."""
     follow: Literal["latest", "best"]
-    """Which policy is served."""
+    """Whether the latest or the best policy is served."""
     loaded: str | None
-    """Version that is being served."""
+    """Version of the served policy."""
     source: Source | None
-    """Where that one comes from."""
+    """Where the served policy comes from."""
     bundled: PolicySummary | None
-    """What is served while storage has nothing; null where that is turned off."""
+    """The policy that is served while storage has none; null if it is turned off."""
     latest: str | None
     """Version that was promoted last."""
     best: str | None
     """Version with the highest validation score; null while none has a score."""
     total: int
-    """Whole policies by their manifests, of which the newest are listed."""
+    """Number of policies with a valid manifest; the newest are listed."""
     validated: int
-    """How many of them have a validation score."""
+    """Number of these that have a validation score."""
     policies: list[ListedPolicy]
     """Newest first."""
     broken: dict[str, str]
-    """Version → why it is not to be used; and the same of ``latest.json``, where it names none."""
+    """Version → why it is not used; also for ``latest.json`` if it names no policy."""
 
 
 class Health(BaseModel):
-    """A probe's answer."""
+    """Response of a health probe."""
 
     status: Literal["alive", "ready"]
     policy: str | None = None
-    """Version that is being served, of a process that is ready."""
+    """Version of the served policy, if the process is ready."""
     source: Source | None = None
-    """Where that one comes from."""
+    """Where the served policy comes from."""
 
 
 class CurveData(BaseModel):
-    """A training curve as columns of equal length; null where a number is not known."""
+    """A training curve as columns of equal length; null if a number is unknown."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     trial: str
     finetune_at: int | None
-    """The last iteration of the exploring phase, or what was asked for."""
+    """The last iteration of the first phase, or the value in the request."""
     iteration: list[int]
     env_steps: list[int]
     phase: list[str]

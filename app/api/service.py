@@ -1,4 +1,4 @@
-"""What the routes share."""
+"""State that the routes share."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 
 def version_headers(version: str, source: Source) -> dict[str, str]:
-    """What every answer says that depends on a policy."""
+    """Headers of every response that depends on a policy."""
     return {"Policy-Version": version, "Policy-Source": source}
 
 
 def policy_headers(loaded: LoadedPolicy) -> dict[str, str]:
-    """The same for the policy that is served."""
+    """The same headers for a loaded policy."""
     return version_headers(loaded.policy.version, loaded.source)
 
 
@@ -77,7 +77,7 @@ class Service:
         self.policies = PolicyFinder(store, watcher, self.lister, self._reader)
         self.drives = drives
         self.simulation = ThreadPoolExecutor(1, thread_name_prefix="drive")
-        """Where all live drives are simulated: one thread leaves queries the most."""
+        """Simulates all live drives: one thread leaves most CPU time to queries."""
         self._rendering = ConcurrencyLimit(settings.film_pending, "requests for films and curves")
         self._threads = ThreadPoolExecutor(settings.act_threads, thread_name_prefix="act")
         self._json_thread = ThreadPoolExecutor(1, thread_name_prefix="act-json")
@@ -104,13 +104,13 @@ class Service:
                 ) from error
 
     async def compute(self, work: Callable[[], T], *, reads_json: bool) -> T:
-        """Run work for the processor beside the event loop, as many at once as is set.
+        """Run CPU work off the event loop, in ``act_threads`` threads.
 
-        One at a time where it reads JSON: that holds the interpreter, and two that contend for it
-        leave the event loop little and are slower than one after the other.
+        JSON is decoded in one thread: it holds the interpreter lock, and two such threads are
+        slower than one and delay the event loop.
         """
         threads = self._json_thread if reads_json else self._threads
-        # With the caller's context, so that log lines of the work name its request.
+        # With the caller's context, so that log lines name its request.
         run = copy_context().run
         return await asyncio.get_running_loop().run_in_executor(threads, run, work)
 

@@ -1,4 +1,4 @@
-"""The client's side of ``WS /drive?mode=frames``: frames out, controls in."""
+"""Client of ``WS /drive?mode=frames``: sends frames, receives controls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 FRAME_SHAPE = (96, 96, 3)
-"""Of what CarRacing-v3 shows its driver."""
+"""Shape of CarRacing-v3's observations."""
 
 
 @dataclass(frozen=True)
 class DrivenEpisode:
-    """An episode that the service has driven."""
+    """Result of an episode that the service drove."""
 
     score: float
     """Sum of the environment's rewards, unscaled."""
@@ -40,7 +40,7 @@ class DrivenEpisode:
 
 
 class DriveConnection:
-    """One episode's connection, a context manager."""
+    """Connection for one episode; a context manager."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class DriveConnection:
         *,
         direct: bool = False,
     ) -> None:
-        """Connect, and wait for the start message.
+        """Connect and wait for the start message.
 
         Args:
-            url: Of the service, its path ending in a slash.
+            url: URL of the service; its path ends in a slash.
             policy: ``served``, ``latest``, ``best``, ``bundled``, or a version.
-            headers: Of the handshake.
-            open_s: For the connection and the start message.
-            timeout_s: For every other message.
+            headers: Headers of the handshake.
+            open_s: Timeout of the connection and the start message.
+            timeout_s: Timeout of every other message.
             direct: Ignore the proxy variables of the environment.
 
         Raises:
@@ -76,7 +76,7 @@ class DriveConnection:
             params={"mode": "frames", "policy": policy},
         )
         try:
-            # Without compression: of a picture it takes longer than to send it.
+            # No compression: compressing a picture takes longer than sending it.
             self._connection = self._open.enter_context(
                 connect(
                     str(address),
@@ -101,7 +101,7 @@ class DriveConnection:
         self.source: str = start["source"]
         self.frame_skip: int = start["frame_skip"]
         self.shapes = (FRAME_SHAPE, (start["size"], start["size"]))
-        """Of the pictures that it takes, uint8."""
+        """Accepted shapes of pictures, uint8."""
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +115,7 @@ class DriveConnection:
         self._open.close()
 
     def decide(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Controls, (3,), for the newest picture of the episode; raises as the constructor."""
+        """Return controls, (3,) float32, for the newest picture; raises as the constructor."""
         try:
             self._connection.send(picture.tobytes())
         except ConnectionClosed as error:
@@ -146,7 +146,7 @@ def drive_episode(
                 f"be uint8 {connection.shapes[0]} or {connection.shapes[1]}"
             )
         action = connection.decide(picture)
-        # Decision by decision, as a score is added up offline: the last digit is the same.
+        # Sum by decision, as evaluation does, so that rounding is the same.
         reward = 0.0
         for _ in range(connection.frame_skip):
             picture, step_reward, terminated, truncated, _ = env.step(action)

@@ -1,4 +1,4 @@
-"""What a client of the service raises where it is refused, and when it is worth asking again."""
+"""Errors of the client."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class ServiceError(Exception):
     ) -> None:
         super().__init__(f"{status} {title}: {detail}")
         self.status = status
-        """HTTP status, or the code from 1000 on that a WebSocket was closed with."""
+        """HTTP status, or close code (1000 or more) of a WebSocket."""
         self.title = title
         self.detail = detail
-        """What is wrong, and what would be right."""
+        """What is wrong, and what is accepted."""
         self.retry_after_s = retry_after_s
-        """The least seconds until it is worth asking again; None if it never is."""
+        """Seconds to wait before a retry; None if a retry is useless."""
 
 
 def refusal(response: httpx.Response) -> ServiceError:
-    """The error of an HTTP answer, a problem or what a proxy on the way makes of one."""
+    """Return the error of an HTTP response: a problem, or a response of a proxy."""
     try:
         problem = response.json()
     except ValueError:
@@ -43,7 +43,7 @@ def refusal(response: httpx.Response) -> ServiceError:
 
 
 def refused_handshake(error: InvalidStatus) -> ServiceError:
-    """The error of an HTTP answer to who asked for a WebSocket."""
+    """Return the error of a refused WebSocket handshake."""
     answer = error.response
     headers = list(answer.headers.raw_items())
     return refusal(
@@ -52,7 +52,7 @@ def refused_handshake(error: InvalidStatus) -> ServiceError:
 
 
 def closed(error: ConnectionClosed) -> ServiceError | ConnectionError:
-    """The error of a WebSocket that the service has closed, or nobody has."""
+    """Return the error of a closed or lost WebSocket."""
     if error.rcvd is None:
         return ConnectionError(f"the connection was lost: {error}")
     return ServiceError(
@@ -64,10 +64,10 @@ def closed(error: ConnectionClosed) -> ServiceError | ConnectionError:
 
 
 def too_late(url: httpx.URL, limit_s: float) -> TimeoutError:
-    """The error of an answer that did not come."""
+    """Return the error of a timeout."""
     return TimeoutError(f"{url} did not answer within {limit_s:.3g} s")
 
 
 def unreachable(url: httpx.URL, reason: Exception) -> ConnectionError:
-    """The error of a service that is not there, or not any more."""
+    """Return the error of a failed connection."""
     return ConnectionError(f"{url} cannot be reached: {reason}")

@@ -1,4 +1,4 @@
-"""When a client asks again: a bounded number of times, ever later, and not all at once."""
+"""Retries of the client: exponential backoff with jitter, and Retry-After."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from random import uniform
 from typing import Final
 
 ATTEMPTS: Final = 26
-"""Of one request. Their pauses are a minute and a half in all: a busy machine may need that long to
-replace a process that has died."""
+"""Attempts per request. The pauses take a minute and a half in total: a busy machine may need that
+long to replace a dead process."""
 PAUSE_S: Final = 1.0
-"""Before another attempt where the service refuses and does not say how long."""
+"""Pause after a refusal without Retry-After."""
 
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 4.0
@@ -21,18 +21,18 @@ _PROBLEM: Final = "application/problem+json"
 
 
 def pause_s(failed: int, least_s: float = 0.0) -> float:
-    """Seconds before the next attempt.
+    """Return the seconds before the next attempt.
 
     Args:
-        failed: How many attempts were in vain, from 1 on.
-        least_s: What the service has asked for.
+        failed: Number of failed attempts, 1 or more.
+        least_s: Minimum that the service asked for.
     """
     grown = min(_FIRST_S * 2.0 ** (failed - 1), _LONGEST_S)
     return max(least_s, grown) * uniform(1.0, _SPREAD)  # noqa: S311
 
 
 def least_pause_s(status: int, headers: Mapping[str, str]) -> float | None:
-    """How long an answer asks to wait before another attempt; None where that would be in vain.
+    """Return the minimum seconds before a retry of a response; None if a retry is useless.
 
     Args:
         status: Its HTTP status.

@@ -1,4 +1,4 @@
-"""A client of the service, for programs: it needs neither Ray nor torch.
+"""A client of the service. It needs neither Ray nor PyTorch.
 
 ::
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, and who says so."""
+    """Actions, and the policy that decided."""
 
     actions: NDArray[np.float32]
     """(3,) for one observation, (N, 3) for a batch: steering from -1 to 1, gas and brake from 0
@@ -52,7 +52,7 @@ def to_npy(array: NDArray[Any]) -> bytes:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or an IP address is this machine's own."""
+    """Return whether a host name or an IP address is this machine's."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -60,15 +60,14 @@ def is_loopback(host: str) -> bool:
 
 
 class Client:
-    """Asks one service. Safe to share between threads, and a context manager.
+    """A thread-safe client and context manager.
 
-    A 503 or 429, a lost connection, and a 500 or 502 of what stands before the service are followed
-    by another attempt, not before ``Retry-After`` and ever later, 26 in all at most and as long
-    as ``timeout_s`` allows. Nothing that it asks for changes anything there, so nothing can be done
-    twice.
+    It retries after a 503 or 429, a lost connection, and a 404, 500 or 502 of a proxy: with
+    exponential backoff, not before ``Retry-After``, at most 26 attempts, and within ``timeout_s``.
+    No request changes anything in the service, so retries are safe.
 
-    A service on a loopback address is connected to directly. For other addresses ``HTTP_PROXY``,
-    ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count.
+    It connects to loopback addresses directly. For other addresses it uses ``HTTP_PROXY``,
+    ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``.
 
     Every method raises:
         ServiceError: The service refused, still does, or ended the drive.
@@ -77,15 +76,15 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 120.0) -> None:
-        """Connect with nothing yet.
+        """Prepare a client; it connects with its first request.
 
         Args:
-            url: Of the service, ``http://…`` or ``https://…``.
+            url: URL of the service, ``http://…`` or ``https://…``.
             token: Sent as a bearer token.
-            timeout_s: Longest time for an answer, all attempts and waiting in between together.
+            timeout_s: Timeout of a request, all attempts and pauses included.
 
         Raises:
-            ValueError: ``url`` is no such address.
+            ValueError: ``url`` is not such an address.
         """
         address = httpx.URL(url)
         if address.scheme not in ("http", "https") or not address.host:
@@ -118,7 +117,7 @@ class Client:
     def act(
         self, observation: NDArray[Any], *, seed: int | None = None, policy: str | None = None
     ) -> Decision:
-        """Decide what to do.
+        """Return actions for observations.
 
         Args:
             observation: What ``POST /act`` takes: (84, 84, 4), the last raw frames
@@ -127,7 +126,7 @@ class Client:
             policy: ``latest``, ``best``, ``bundled``, or a version; None takes the served one.
         """
         given = {"seed": seed, "policy": policy}
-        answer = self._ask(
+        answer = self._request(
             "POST",
             "act",
             content=to_npy(observation),
@@ -147,7 +146,7 @@ class Client:
             policy: ``latest``, ``best``, ``bundled``, or a version; None takes the served one.
         """
         params = {} if policy is None else {"policy": policy}
-        facts: dict[str, Any] = self._ask("GET", "policy", params=params).json()
+        facts: dict[str, Any] = self._request("GET", "policy", params=params).json()
         return facts
 
     def gif(self, seed: int, policy: str | None = None, **options: int) -> bytes:
@@ -159,8 +158,10 @@ class Client:
             options: ``episodes``, ``max_steps``, ``fps``, ``width``, as ``GET /gif`` takes them.
         """
         if policy is None:
-            return self._ask("GET", "gif", params={"seed": seed, **options}).content
-        return self._ask("GET", f"gif/{quote(policy, safe='')}/{seed}.gif", params=options).content
+            return self._request("GET", "gif", params={"seed": seed, **options}).content
+        return self._request(
+            "GET", f"gif/{quote(policy, safe='')}/{seed}.gif", params=options
+        ).content
 
     def drive(
         self, env: gym.Env[Any, Any], seed: int | None = None, *, policy: str = "served"
@@ -172,12 +173,12 @@ class Client:
 
         Args:
             env: CarRacing-v3, one simulator frame per step. Its observations are (96, 96, 3)
-                uint8, or (84, 84) uint8 where they are prepared already. It stays open.
-            seed: What ``env`` is reset with; None leaves the track to chance.
+                uint8, or prepared pictures, (84, 84) uint8. It is not closed.
+            seed: Seed of ``env.reset``; None drives a random track.
             policy: ``served``, ``latest``, ``best``, ``bundled``, or a version.
 
         Raises:
-            ValueError: The environment's observations are others.
+            ValueError: The environment has other observations.
         """
 
         def connect(left_s: float) -> DriveConnection:
@@ -186,11 +187,11 @@ class Client:
                 url, policy, self._headers, left_s, self._timeout_s, direct=self._direct
             )
 
-        with self._persist(connect) as connection:
+        with self._retry(connect) as connection:
             return drive_episode(connection, env, seed)
 
-    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Ask until there is an answer, in bounded number and time."""
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request, with retries."""
 
         def attempt(left_s: float) -> httpx.Response:
             try:
@@ -203,10 +204,10 @@ class Client:
                 raise refusal(response)
             return response
 
-        return self._persist(attempt)
+        return self._retry(attempt)
 
-    def _persist(self, attempt: Callable[[float], T]) -> T:
-        """Attempt it, with the seconds that are left, until it is done or not worth another try."""
+    def _retry(self, attempt: Callable[[float], T]) -> T:
+        """Call ``attempt`` with the remaining seconds until it succeeds or must not be retried."""
         deadline = monotonic() + self._timeout_s
         number, left_s = 1, self._timeout_s
         while True:

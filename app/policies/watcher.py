@@ -1,4 +1,4 @@
-"""Follows the latest or the best policy from a thread of its own, so that serving never waits."""
+"""Follow the latest or the best policy in a thread, so that requests never wait for storage."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ T = TypeVar("T")
 
 
 class PolicyWatcher:
-    """Keeps the latest or the best whole policy loaded.
+    """Keeps the latest or the best valid policy loaded.
 
-    Every ``interval_s`` it reads ``latest.json`` and ``best.json`` and nothing else. When the one
-    that it follows names another policy, the policy is fetched, verified, built and warmed up in
-    the watcher's thread; then one reference is replaced. A reader takes :attr:`loaded` once and is
-    done with the watcher.
+    Every ``interval_s`` it reads ``latest.json`` and ``best.json`` and nothing else. When the
+    followed one names another policy, the watcher's thread loads that policy and then replaces
+    :attr:`loaded`. Callers read :attr:`loaded` once per request.
 
-    A policy that turns out broken is remembered with its reason, and the next whole one is served
-    instead: the newest, or the one with the next validation score. Storage that is away changes
-    nothing. Both are tried again every ``retry_s`` (storage every ``interval_s``), since a policy
-    may be repaired in its place. One that cannot be read counts as storage that is away, unless
-    nothing is loaded yet: an older one is tried then.
+    If a policy is broken, its reason is kept and the next valid one is served: the newest, or the
+    one with the next validation score. Broken policies are tried again every ``retry_s``, since
+    they may be repaired. While storage is unavailable, the loaded policy stays; storage is tried
+    again every ``interval_s``. A policy that cannot be read counts as unavailable storage, unless
+    nothing is loaded yet: then older policies are tried.
 
-    A fallback is served once a look has found nothing else, or :meth:`fall_back` was called before
-    storage could be read, until storage has a whole policy.
+    The fallback is served while storage has no valid policy, or before the first successful check
+    if :meth:`fall_back` is called.
     """
 
     def __init__(
@@ -49,38 +48,38 @@ class PolicyWatcher:
         on_look: Callable[[LoadedPolicy | None], None] | None = None,
         on_reload: Callable[[bool], None] | None = None,
     ) -> None:
-        """Watch a store, once :meth:`start` is called.
+        """Prepare the watcher; :meth:`start` starts it.
 
         Args:
-            store: Where policies are published.
-            interval_s: Seconds between two looks.
-            follow: Which policy to serve. While none has a validation score, ``best`` serves the
+            store: Holds the published policies.
+            interval_s: Seconds between two checks.
+            follow: Which policy to serve. While none has a validation score, ``best`` means the
                 latest.
-            retry_s: Seconds until what was broken is tried again.
-            fallback: What to serve while storage has nothing.
-            on_look: Told in the watcher's thread, after every look, what is served.
-            on_reload: Told there of every policy of storage whether it could be loaded.
+            retry_s: Seconds until broken policies are tried again.
+            fallback: The policy to serve while storage has none.
+            on_look: Called in the watcher's thread with the served policy, after every check.
+            on_reload: Called there for every policy of storage: whether it was loaded.
         """
         self.fallback = fallback
-        """What to serve while storage has nothing."""
+        """The policy to serve while storage has none."""
         self.follow = follow
-        """Which policy is served."""
+        """Whether the latest or the best policy is served."""
         self._on_look = on_look
         self._on_reload = on_reload
         self._store = store
         self._interval_s = interval_s
         self._retry_s = retry_s
-        # Apart, as different threads may set them; what storage has wins.
+        # Separate: different threads set them. The policy of storage has priority.
         self._loaded: LoadedPolicy | None = None
         self._fallen_back: LoadedPolicy | None = None
         self._away: str | None = None
-        # Before the fallback takes over, which may be asked about at once.
+        # Set before the fallback is served, since last_error depends on it.
         self._answered = False
         self._fault: str | None = None
         self._broken: dict[PolicyRef, str] = {}
         self._pointer_fault: str | None = None
         self._named: dict[Follow, PolicyRef | None] = {}
-        # The answer of the pointer that was acted upon, and when to do so again regardless.
+        # The pointer that was last acted upon, and when to act again even if it is unchanged.
         self._settled: tuple[PolicyRef | None, str | None] = (None, None)
         self._retry_at: float | None = 0.0
         self._stop = threading.Event()
@@ -95,23 +94,23 @@ class PolicyWatcher:
 
     @property
     def last_error(self) -> str | None:
-        """Why the newest policy is not the one that is served; None while it is."""
+        """Why the followed policy is not served; None while it is."""
         if self._away is None and self._fallen_back is not None and not self._answered:
             return f"storage has not answered yet ({self._store.storage.root})"
         return self._away or self._fault
 
     @property
     def broken(self) -> dict[str, str]:
-        """Version → why it was not loaded, of the policies that were tried.
+        """Version → why it was not loaded, of all policies that were tried.
 
-        And the same of the pointer that is followed, ``latest.json`` say, where it names none.
+        Also the followed pointer, such as ``latest.json``, if it names no policy.
         """
         broken = {ref.version: reason for ref, reason in self._broken.copy().items()}
         fault = self._pointer_fault
         return broken if fault is None else broken | {POINTER_FILES[self.follow]: fault}
 
     def named(self, name: Follow) -> PolicyRef | None:
-        """What storage named the latest or the best at the last look; None where it named none."""
+        """Return the latest or the best policy as of the last check; None if there is none."""
         return self._named.get(name)
 
     @property
@@ -124,25 +123,24 @@ class PolicyWatcher:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Stop the thread, and wait for it as long as that."""
+        """Stop the thread and wait for its end."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
-        """Wait until a policy is loaded; whether one is."""
+        """Wait until a policy is loaded; return whether one is."""
         return self._ready.wait(timeout_s)
 
     def wait_looked(self, timeout_s: float | None = None) -> bool:
-        """Wait until storage was looked at once; whether it was.
+        """Wait for the first check of storage; return whether there was one.
 
-        Whatever was found, and if nothing can be: only where there is a fallback does storage that
-        is away not count, since what it holds would be missed.
+        With a fallback, a check that failed does not count: storage may have a policy.
         """
         return self._looked.wait(timeout_s)
 
     def fall_back(self) -> None:
-        """Serve the fallback, if there is one and nothing else yet."""
+        """Serve the fallback, if there is one and no policy is loaded."""
         if self.fallback is None or self.loaded is not None:
             return
         self._fallen_back = LoadedPolicy.now(self.fallback, "bundled")
@@ -172,21 +170,21 @@ class PolicyWatcher:
                 self.fall_back()
             if away is None or self.fallback is None:
                 self._looked.set()
-            _tell(self._on_look, self.loaded)
+            _notify(self._on_look, self.loaded)
             self._stop.wait(self._interval_s)
 
     def look(self) -> None:
-        """Look once, and load what is to be loaded.
+        """Check storage once, and load a policy if needed.
 
         Raises:
-            OSError: Storage is away.
+            OSError: Storage cannot be read.
         """
         followed, fault = read_pointers(self._store.storage, self.follow, self._named)
         retry_due = self._retry_at is not None and time.monotonic() >= self._retry_at
         if (followed, fault) == self._settled and not retry_due:
             return
         if fault is not None:
-            _tell(self._on_reload, False)
+            _notify(self._on_reload, False)
         self._pointer_fault = fault
         faults = self._load_followed()
         self._settled = (followed, fault)
@@ -198,10 +196,10 @@ class PolicyWatcher:
         self._fault = "; ".join(faults if fault is None else [fault, *faults]) or None
 
     def _load_followed(self) -> list[str]:
-        """Load the first whole policy of the candidates; why those before it were not.
+        """Load the first valid candidate; return why the candidates before it are not used.
 
         Raises:
-            OSError: Storage is away, or nothing is loaded and some policy could not be read.
+            OSError: Storage cannot be read, or nothing is loaded and a policy cannot be read.
         """
         faults: list[str] = []
         unread: OSError | None = None
@@ -213,14 +211,14 @@ class PolicyWatcher:
             try:
                 policy = build_policy(self._store.fetch(ref))
             except FileNotFoundError:
-                # A newer one has taken its place, and it was deleted: nothing is wrong.
+                # It was deleted after a newer one took its place: that is no fault.
                 if not self._store.missed(ref, self.follow):
                     continue
                 self._skip(ref, missing_manifest(ref), faults)
             except BrokenPolicyError as error:
                 self._skip(ref, str(error), faults)
             except OSError as error:
-                # With nothing to serve, an older policy is better than none.
+                # While nothing is loaded, an older policy is better than none.
                 if self._loaded is not None or not self._store.answers():
                     raise
                 unread = unread or error
@@ -229,7 +227,7 @@ class PolicyWatcher:
                 self._broken.pop(ref, None)
                 self._loaded = LoadedPolicy.now(policy, "storage")
                 self._ready.set()
-                _tell(self._on_reload, True)
+                _notify(self._on_reload, True)
                 logger.info("policy %s of run %s is served now", ref.version, ref.run)
                 return faults
         if unread is not None:
@@ -237,18 +235,18 @@ class PolicyWatcher:
         return faults
 
     def _skip(self, ref: PolicyRef, reason: str, faults: list[str]) -> None:
-        """Remember why a policy is not used, and tell it once."""
+        """Record why a policy is not used; log each reason once."""
         if self._broken.get(ref) != reason:
             logger.warning("policy skipped: %s", reason)
         self._broken[ref] = reason
         faults.append(reason)
-        _tell(self._on_reload, False)
+        _notify(self._on_reload, False)
 
 
-def _tell(listener: Callable[[T], None] | None, news: T) -> None:
-    """Tell a listener, whose failure changes nothing."""
+def _notify(listener: Callable[[T], None] | None, news: T) -> None:
+    """Call a listener; log its errors."""
     try:
         if listener is not None:
             listener(news)
     except Exception:
-        logger.exception("what the watcher tells was not taken")
+        logger.exception("a listener of the policy watcher failed")

@@ -1,4 +1,4 @@
-"""What is asked of a film, and all that its bytes depend on."""
+"""The parameters of a film, and its ETag."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.policies.names import Source
 from training.evaluation.film import WIDTH, FilmFormat
 
 FPS = 25
-"""Pictures per second unless others are asked for: half of the simulator's own."""
+"""Default pictures per second: half of the simulator's frame rate."""
 
-_FILM_VERSION = 3  # to be raised where this project itself comes to draw films differently
+_FILM_VERSION = 3  # raise it when this project draws films differently
 _DECIDES_BYTES = (
     "torch",
     "numpy",
@@ -29,34 +29,34 @@ _DECIDES_BYTES = (
 
 @cache
 def _renderer_versions() -> dict[str, str]:
-    """Everything besides an order that its film's bytes depend on."""
+    """Return the versions of everything else that affects a film."""
     ours = {"film": str(_FILM_VERSION), "machine": platform.machine()}
     return ours | {name: version(name) for name in _DECIDES_BYTES}
 
 
 @dataclass(frozen=True)
 class FilmOrder:
-    """Everything that decides what a film shows."""
+    """All parameters of a film."""
 
     run: str
     version: str
     digest: str
     """SHA-256 of the policy's weights."""
     seed: int = 0
-    """The first episode's track; the k-th, counted from 0, is driven on ``seed + k``."""
+    """Seed of the first track; episode k, counted from 0, uses ``seed + k``."""
     episodes: int = 1
     max_steps: int = 1000
-    """Simulator frames of an episode at most."""
+    """Longest episode in simulator frames."""
     fps: int = FPS
     """Pictures per second of simulated time."""
     width: int = WIDTH
-    """In pixels."""
+    """Width in pixels."""
     encoding: FilmFormat = "gif"
     source: Source = "storage"
-    """Where the policy is."""
+    """Where the policy comes from."""
 
     @property
     def etag(self) -> str:
-        """A strong ETag, quotes included; it needs no rendering."""
+        """Strong ETag with quotes; it needs no rendering."""
         facts = json.dumps([asdict(self), _renderer_versions()], sort_keys=True)
         return f'"{hashlib.sha256(facts.encode()).hexdigest()[:32]}"'

@@ -1,4 +1,4 @@
-"""``POST /act``: observations in, controls out."""
+"""``POST /act``: actions for observations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _BODY: dict[str, Any] = {
         "required": True,
         "description": (
             "Observations (size, size, stack) as training makes them, or the last raw frames "
-            "(stack, 96, 96, 3) of CarRacing-v3, oldest first; one, or a batch with an axis in "
-            "front. `GET /policy` tells size and stack of the policy that decides. Integers are "
+            "(stack, 96, 96, 3) of CarRacing-v3, oldest first; one, or a batch with a leading "
+            "axis. `GET /policy` returns the size and stack of the policy. Integers are "
             "pixels from 0 to 255, floats from 0 to 1."
         ),
         "content": {
@@ -35,7 +35,7 @@ _BODY: dict[str, Any] = {
 
 
 def act_routes(service: Service) -> APIRouter:
-    """The route that acts."""
+    """Return the route of queries."""
     router = APIRouter(tags=["act"])
     max_batch = service.settings.max_batch
 
@@ -47,14 +47,14 @@ def act_routes(service: Service) -> APIRouter:
         summary="Act",
     )
     async def act(request: Request, query: Annotated[ActQuery, Query()]) -> Response:
-        """Decide what to do; greedily, or sampled where `seed` is given.
+        """Return actions; greedy, or sampled if `seed` is given.
 
         The served policy decides, or the one that `policy` names.
         """
         media = media_type(request)
         # app.middleware.admission has read it whole, within the limits.
         content = await request.body()
-        # Not before the body is there: a newer policy may be loaded meanwhile.
+        # After the body has arrived: a newer policy may have been loaded meanwhile.
         loaded = await service.policies.find(query.policy)
 
         def decide() -> list[list[float]]:
@@ -65,7 +65,7 @@ def act_routes(service: Service) -> APIRouter:
         actions = await service.compute(decide, reads_json=media == JSON)
         service.meters.acted(len(actions))
         answer = Actions(actions=actions, policy=loaded.policy.version, source=loaded.source)
-        # As a response, or else it would be checked and copied once more.
+        # A Response, so that FastAPI does not validate and copy it again.
         return Response(
             answer.model_dump_json(),
             headers={**policy_headers(loaded), "Cache-Control": "no-store"},

@@ -1,4 +1,4 @@
-"""The training curve that the served policy came from."""
+"""``GET /curve.*``: the training curve of the served policy's trial."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CURVE_TYPES: dict[CurveEncoding, str] = {
 
 
 class CurveQuery(BaseModel):
-    """The query parameters of the curve's routes."""
+    """The query parameters of the curve."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     finetune_at: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """The iteration at which to mark the switch of phases; left out, where it took place."""
+    """The iteration at which to mark the change of phase; default: where it took place."""
 
 
 def curve_routes(service: Service) -> APIRouter:
-    """The routes of the training curve."""
+    """Return the routes of the training curve."""
     router = APIRouter(tags=["pictures"])
 
     async def answer(request: Request, query: CurveQuery, encoding: CurveEncoding) -> Response:
@@ -52,13 +52,13 @@ def curve_routes(service: Service) -> APIRouter:
     @router.head("/curve.png", include_in_schema=False)
     @router.get("/curve.png", response_class=Response, responses=describe("png"))
     async def curve_png(request: Request, query: Annotated[CurveQuery, Query()]) -> Response:
-        """Return per iteration of the trial that the policy came from, as a picture."""
+        """Training curve of the served policy's trial: return per iteration, as PNG."""
         return await answer(request, query, "png")
 
     @router.head("/curve.svg", include_in_schema=False)
     @router.get("/curve.svg", response_class=Response, responses=describe("svg"))
     async def curve_svg(request: Request, query: Annotated[CurveQuery, Query()]) -> Response:
-        """The same as a drawing."""
+        """The same as SVG."""
         return await answer(request, query, "svg")
 
     @router.head("/curve.json", include_in_schema=False)
@@ -68,7 +68,7 @@ def curve_routes(service: Service) -> APIRouter:
         responses=NOT_MODIFIED | problems(404, 422, 503),
     )
     async def curve_json(request: Request, query: Annotated[CurveQuery, Query()]) -> Response:
-        """The same as numbers."""
+        """The same as JSON."""
         return await answer(request, query, "json")
 
     return router

@@ -1,4 +1,4 @@
-"""Swagger UI at ``/docs``, from files that come with the installation."""
+"""Swagger UI at ``/docs``, from installed files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 
 def docs_routes(title: str) -> APIRouter:
-    """The routes of the reference. All addresses are relative, so any path prefix will do."""
+    """Return the routes of the API reference. All addresses are relative."""
     router = APIRouter(include_in_schema=False)
     script, style = _FILES
     html = get_swagger_ui_html(

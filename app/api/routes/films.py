@@ -1,4 +1,4 @@
-"""Films: an address for every drive, and the way to that of a policy that is named."""
+"""Films: a permanent address for each film, and redirects from names of policies."""
 
 # Without postponed annotations: FastAPI reads those of the classes below, which are not global.
 import math
@@ -21,14 +21,14 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 _ADDRESS: dict[int | str, dict[str, Any]] = {
     307: {
-        "description": "The film's own address.",
+        "description": "Redirect to the film's permanent address.",
         "headers": {"Location": {"description": "Relative.", "schema": {"type": "string"}}},
     }
 }
 
 
 def _digits(value: object) -> object:
-    """Refuse what Python reads as a number besides: a film has one address."""
+    """Accept digits only, so that a film has one address."""
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         raise ValueError("it must consist of digits")
     return value
@@ -38,46 +38,46 @@ _Version = Annotated[
     str,
     Path(
         description="A policy's version, as `GET /policies` lists them. `served`, `latest`, `best` "
-        "and `bundled` lead to that of the version which has the name now."
+        "and `bundled` redirect to the version that has the name now."
     ),
 ]
-_FilmSeed = Annotated[Seed, BeforeValidator(_digits), Path(description="The first track.")]
+_FilmSeed = Annotated[Seed, BeforeValidator(_digits), Path(description="Seed of the first track.")]
 
 
 def film_routes(service: Service) -> APIRouter:
-    """The routes of films."""
+    """Return the routes of films."""
     router = APIRouter(tags=["pictures"])
     settings = service.settings
 
     at_most = Field(
         ge=1,
         le=settings.film_max_steps,
-        description="Simulator frames of an episode at most; 50 are a second.",
+        description="Longest episode in simulator frames; 50 are a second.",
     )
     across = Field(
         ge=30,
         le=settings.film_max_width,
-        description="In pixels; the height is two thirds of it.",
+        description="Width in pixels; the height is two thirds of it.",
     )
 
     class FilmOptions(BaseModel):
-        # Defaults of no setting, though one may refuse them: an address means one film for ever.
+        # The defaults do not depend on settings: an address always shows the same film.
         model_config = ConfigDict(
             extra="forbid", use_attribute_docstrings=True, validate_default=True
         )
 
         episodes: Annotated[int, Field(ge=1, le=settings.film_max_episodes)] = 1
-        """Each is driven on the seed that follows."""
+        """Episodes; each uses the next seed."""
         max_steps: Annotated[int, at_most] = EPISODE_FRAMES
         fps: Annotated[int, Field(ge=1, le=SIMULATOR_FPS)] = FPS
-        """Pictures per second; the film plays at the simulator's speed at any rate."""
+        """Pictures per second; the film always plays in real time."""
         width: Annotated[int, across] = WIDTH
 
     class FilmQuery(FilmOptions):
         seed: Seed = 0
-        """The first episode's track."""
+        """Seed of the first track."""
         policy: PolicyName = SERVED
-        """Who drives: `served`, `latest`, `best`, `bundled`, or a version."""
+        """The driver: `served`, `latest`, `best`, `bundled`, or a version."""
         max_steps: Annotated[int, at_most] = settings.film_max_steps
         width: Annotated[int, across] = min(WIDTH, settings.film_max_width)
 
@@ -89,14 +89,14 @@ def film_routes(service: Service) -> APIRouter:
         if pixels * (1 if encoding == "gif" else 3) > settings.film_max_pixels:
             raise invalid(
                 "query.width",
-                f"a film of {pictures} pictures this wide is too large; ask for fewer episodes, "
-                "steps or pictures per second, or a smaller width",
+                f"a film of {pictures} pictures of this width is too large; request fewer "
+                "episodes, steps or pictures per second, or a smaller width",
             )
 
-    async def lead_on(
+    async def redirect(
         name: str, seed: int, given: FilmOptions, encoding: FilmFormat, folder: str
     ) -> Response:
-        """To the film of the policy that has this name now."""
+        """Redirect to the film of the policy that has this name now."""
         service.policies.served()
         check_size(given, encoding)
         loaded = await service.policies.find(name)
@@ -105,7 +105,7 @@ def film_routes(service: Service) -> APIRouter:
             for name, default in defaults.items()
             if (value := getattr(given, name)) != default
         }
-        # Relative: the service may be below a path that it does not know of.
+        # Relative: the service may be below a path prefix.
         address = f"{folder}/{loaded.policy.version}/{seed}.{encoding}"
         headers = {
             "Location": f"{address}?{urlencode(options)}" if options else address,
@@ -118,7 +118,7 @@ def film_routes(service: Service) -> APIRouter:
         request: Request, version: str, seed: int, options: FilmOptions, encoding: FilmFormat
     ) -> Response:
         if version in NAMES:
-            return await lead_on(version, seed, options, encoding, "..")
+            return await redirect(version, seed, options, encoding, "..")
         check_size(options, encoding)
         manifest, source = await service.policies.describe(version)
         order = FilmOrder(
@@ -144,7 +144,7 @@ def film_routes(service: Service) -> APIRouter:
         return Response(content, headers=headers, media_type=f"image/{encoding}")
 
     def describe(encoding: FilmFormat) -> dict[str, Any]:
-        """How a film's own route is declared and documented."""
+        """Declaration and documentation of a film's route."""
         content = {f"image/{encoding}": {"schema": {"type": "string", "format": "binary"}}}
         return {
             "response_class": Response,
@@ -163,19 +163,19 @@ def film_routes(service: Service) -> APIRouter:
     }
 
     @router.head("/gif", include_in_schema=False, status_code=307)
-    @router.get("/gif", **redirects, summary="Way to a film, GIF")
+    @router.get("/gif", **redirects, summary="Redirect to a film, GIF")
     async def gif(query: Annotated[FilmQuery, Query()]) -> Response:
-        """Where the served policy, or the one that `policy` names, drives this track.
+        """Redirect to a film of the served policy, or of the one that `policy` names.
 
-        The film's own address shows it for ever.
+        The film's address always shows the same film.
         """
-        return await lead_on(query.policy, query.seed, query, "gif", "gif")
+        return await redirect(query.policy, query.seed, query, "gif", "gif")
 
     @router.head("/webp", include_in_schema=False, status_code=307)
-    @router.get("/webp", **redirects, summary="Way to a film, WebP")
+    @router.get("/webp", **redirects, summary="Redirect to a film, WebP")
     async def webp(query: Annotated[FilmQuery, Query()]) -> Response:
-        """The same as `/gif`, in fewer bytes and more colours."""
-        return await lead_on(query.policy, query.seed, query, "webp", "gif")
+        """The same as `/gif` as WebP: fewer bytes and more colours."""
+        return await redirect(query.policy, query.seed, query, "webp", "gif")
 
     @router.head("/gif/{policy}/{seed}.gif", include_in_schema=False)
     @router.get("/gif/{policy}/{seed}.gif", **describe("gif"), summary="Film, GIF")
@@ -196,7 +196,7 @@ def film_routes(service: Service) -> APIRouter:
         seed: _FilmSeed,
         options: Annotated[FilmOptions, Query()],
     ) -> Response:
-        """The same in fewer bytes and more colours."""
+        """The same as WebP: fewer bytes and more colours."""
         return await answer(request, policy, seed, options, "webp")
 
     return router

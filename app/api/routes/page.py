@@ -1,4 +1,4 @@
-"""The page at ``/`` and the files that it is made of."""
+"""The web page at ``/`` and its files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.problems import problems
 FOLDER = Path(__file__).parents[2] / "page"
 INDEX = "index.html"
 
-# Not from the surroundings, whose tables of types differ between machines.
+# Fixed: the mimetypes of machines differ.
 _MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -23,7 +23,7 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 _SECURITY = {
-    # 'self' of connect-src is the WebSocket of the same host too.
+    # 'self' in connect-src includes WebSockets of the same host.
     "Content-Security-Policy": "; ".join(
         (
             "default-src 'none'",
@@ -43,26 +43,26 @@ _SECURITY = {
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file of the page as it is answered."""
+    """A file of the page."""
 
     content: bytes
     media_type: str
 
     @classmethod
     def read(cls, path: Path) -> PageFile:
-        """Read it; KeyError for a kind of file that the page has none of."""
+        """Read a file; raises KeyError for an unknown suffix."""
         return cls(path.read_bytes(), _MEDIA_TYPES[path.suffix])
 
     def answer(self, request: Request) -> Response:
-        """The file, or 304 where the caller has it."""
-        # Parts of different releases must not meet, so a copy is always asked about.
+        """Return the file, or 304 if the client has it."""
+        # Files of different releases must not mix, so caches revalidate each time.
         return answer_if_changed(
             request, self.content, headers=_SECURITY, media_type=self.media_type
         )
 
 
 def page_routes() -> APIRouter:
-    """The routes of the page. Its few files are read here, once: no path is ever looked up."""
+    """Return the routes of the page. All files are read here, once; no request reads the disk."""
     router = APIRouter(tags=["status"])
     paths = [path for path in FOLDER.iterdir() if path.suffix in _MEDIA_TYPES]
     files = {path.name: PageFile.read(path) for path in paths}
@@ -76,7 +76,7 @@ def page_routes() -> APIRouter:
         summary="Watch it drive",
     )
     async def page(request: Request) -> Response:
-        """A page to watch it drive, to drive against it, and to watch it learn."""
+        """A web page to watch the policy drive, to race it, and to see its training curve."""
         return index.answer(request)
 
     @router.head("/page/{file}", include_in_schema=False)

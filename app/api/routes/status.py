@@ -1,4 +1,4 @@
-"""What is served, what storage holds, and how the service is: for people and for probes."""
+"""The served policy, the policies in storage, and health probes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PoliciesQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    """Most policies to list."""
+    """Largest number of policies to list."""
 
 
 def _summary(manifest: Manifest) -> PolicySummary:
@@ -47,15 +47,15 @@ def _listed(manifest: Manifest, listing: Listing) -> ListedPolicy:
 
 
 def status_routes(service: Service) -> APIRouter:
-    """The routes about the service itself."""
+    """Return the routes of status and health."""
     router = APIRouter(tags=["status"])
 
     @router.head("/policy", include_in_schema=False)
-    @router.get("/policy", responses=problems(404, 422, 503), summary="A policy that drives")
+    @router.get("/policy", responses=problems(404, 422, 503), summary="A policy")
     async def policy(
         response: Response, query: Annotated[PolicyQuery, Query()]
     ) -> LoadedPolicyFacts:
-        """What the manifest of the served policy, or of the one that `policy` names, says."""
+        """The manifest of the served policy, or of the one that `policy` names."""
         loaded = await service.policies.find(query.policy)
         manifest = loaded.policy.manifest
         response.headers.update(policy_headers(loaded))
@@ -75,17 +75,17 @@ def status_routes(service: Service) -> APIRouter:
         "/policies",
         response_model=Policies,
         responses=NOT_MODIFIED | problems(422, 503),
-        summary="What storage holds",
+        summary="Policies in storage",
     )
     async def policies(request: Request, query: Annotated[PoliciesQuery, Query()]) -> Response:
-        """Published policies, newest first, with their scores, and the broken ones.
+        """Published policies, newest first, with their scores, and broken policies.
 
-        What is listed may be a few seconds old.
+        The list may be a few seconds old.
         """
         listing = await service.lister.listing()
         loaded, fallback = service.watcher.loaded, service.watcher.fallback
         broken = {ref.version: reason for ref, reason in listing.broken.items()}
-        # What was tried and is gone since is told only while it is why nothing newer is served.
+        # A deleted policy is reported only while it is why no newer one is served.
         listed = {manifest.version for manifest in listing.policies}
         at_fault = service.watcher.last_error is not None
         broken |= {
@@ -105,7 +105,7 @@ def status_routes(service: Service) -> APIRouter:
             total=len(listing.policies),
             validated=len(listing.validations),
             policies=[_listed(manifest, listing) for manifest in listing.policies[: query.limit]],
-            # Names sort by iteration; the newest is likely why nothing newer is served.
+            # Names sort by iteration; the newest one is the likely cause of an outdated policy.
             broken=dict(sorted(broken.items(), reverse=True)[: query.limit]),
         )
         return answer_if_changed(
@@ -118,13 +118,13 @@ def status_routes(service: Service) -> APIRouter:
     @router.head("/health/live", include_in_schema=False)
     @router.get("/health/live", responses=problems(), summary="Alive?")
     async def live() -> Health:
-        """The process answers."""
+        """The process responds."""
         return Health(status="alive")
 
     @router.head("/health/ready", include_in_schema=False)
     @router.get("/health/ready", responses=problems(503), summary="Ready?")
     async def ready(response: Response) -> Health:
-        """A policy is loaded and warm; 503 until then."""
+        """A policy is loaded; 503 until then."""
         loaded = service.policies.served()
         response.headers.update(policy_headers(loaded))
         return Health(status="ready", policy=loaded.policy.version, source=loaded.source)
