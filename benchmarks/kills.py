@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from benchmarks.processes import usage
 from training.policy.manifest import MANIFEST_FILE
-from training.runs.checkpoint import CHECKPOINT
+from training.store.checkpoint import CHECKPOINT
 from training.store.storage import Storage
 
 Target = Literal["whole cluster", "driver", "trial", "env runner"]

@@ -32,7 +32,7 @@ from benchmarks.killed_training import INTERVAL, RUN, Command, reader, training
 from benchmarks.outage_report import Outage, table
 from benchmarks.run_ending import end
 from benchmarks.s3 import BUCKET, endpoint, s3_server
-from training.runs.checkpoint import list_checkpoints
+from training.store.checkpoint import list_checkpoints
 from training.store.layout import PolicyRef, run_folder
 from training.store.policies import PolicyStore
 from training.store.published import BrokenPolicyError

@@ -13,14 +13,19 @@ import pytest
 from PIL import Image, ImageSequence
 from pyarrow import fs
 
-from tests.conftest import PublishPolicy, build_policy
+from tests.conftest import PublishPolicy, build_actor, build_manifest, build_policy
 from tests.training.evaluating import evaluate
 from training.environment.pipeline import Simulator
 from training.evaluate import drive_episodes
 from training.evaluation.options import FilmOptions
 from training.evaluation.rollout import Episode, drive
+from training.evaluation.sources import load_policy
+from training.policy.acting import weights_to_bytes
+from training.policy.manifest import PolicyDescription
 from training.recipe import Recipe
+from training.store.checkpoint import pack_checkpoint
 from training.store.policies import PolicyStore
+from training.store.published import BrokenPolicyError
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -136,6 +141,24 @@ def test_an_rllib_checkpoint_that_was_cut_short_is_refused(checkpoint: Path) -> 
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(SystemExit, match="checkpoint_000003"):
         evaluate("--checkpoint", checkpoint, "--no-film", "--max-steps", 4)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_checkpoint_of_a_run_is_taken_too(tmp_path: Path, damaged: bool) -> None:
+    weights = weights_to_bytes(build_actor())
+    manifest = build_manifest(weights)
+    fields = {name: getattr(manifest, name) for name in PolicyDescription.model_fields}
+    name, content = pack_checkpoint(
+        3, {}, policy=PolicyDescription(**fields), weights=weights, state=None
+    )
+    (tmp_path / name).write_bytes(b"half" if damaged else content)
+    if damaged:
+        with pytest.raises(BrokenPolicyError, match=name):
+            load_policy(str(tmp_path / name))
+    else:
+        policy = load_policy(str(tmp_path / name))
+        assert policy.weights == weights
+        assert policy.version == name.removesuffix(".zip")
 
 
 def test_a_policy_in_a_bucket_is_taken_too(

@@ -21,7 +21,10 @@ from ray.tune.experiment import Trial
 
 from training.policy.acting import Policy
 from training.policy.manifest import Manifest
-from training.runs.checkpoint import (
+from training.runs.retention import prune
+from training.runs.trainable import STORED
+from training.store.background import StorageQueue
+from training.store.checkpoint import (
     CheckpointFile,
     DamagedCheckpointError,
     Metadata,
@@ -29,9 +32,6 @@ from training.runs.checkpoint import (
     list_checkpoints,
     open_checkpoint_policy,
 )
-from training.runs.retention import prune
-from training.runs.trainable import STORED
-from training.store.background import StorageQueue
 from training.store.layout import PolicyRef, run_folder
 from training.store.policies import PolicyStore
 from training.store.published import BrokenPolicyError, PublishedPolicy, describe_files

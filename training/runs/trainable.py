@@ -25,8 +25,8 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION, TRIAL_ID
 
 from training.rllib.divergence import DIVERGED, find_divergence
-from training.runs.checkpoint import NoCompleteCheckpointError
 from training.runs.trial_store import TrialSettings, TrialStore
+from training.store.checkpoint import NoCompleteCheckpointError
 
 STORED: Final = "stored_iteration"
 """Key of a result: the iteration of the trial's newest checkpoint in storage; 0 if none is."""

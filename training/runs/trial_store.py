@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, Final
 
 from training.policy.manifest import PolicyDescription
-from training.runs.checkpoint import Checkpoint, pack_checkpoint, read_newest_checkpoint
 from training.runs.trial_table import TrialTable
 from training.store.background import StorageQueue
+from training.store.checkpoint import Checkpoint, pack_checkpoint, read_newest_checkpoint
 from training.store.layout import PROGRESS_FILE
 from training.store.retrying import STORAGE_PATIENCE_S, retry
 from training.store.storage import Storage

@@ -27,7 +27,6 @@ from training.recipe import Recipe
 from training.rllib.config import build_config
 from training.rllib.divergence import DIVERGED
 from training.rllib.resources import Resources
-from training.runs.checkpoint import list_checkpoints
 from training.runs.preemption import PreemptedError, Preemption
 from training.runs.run import Run, RunError
 from training.runs.search import HalvingScheduler, TrialRecords, milestones
@@ -40,6 +39,7 @@ from training.runs.trainable import (
     DrivingPPO,
 )
 from training.runs.trial_store import TrialSettings
+from training.store.checkpoint import list_checkpoints
 from training.store.retrying import STORAGE_PATIENCE_S, retry
 from training.store.storage import StorageError
 

@@ -13,10 +13,10 @@ from tests.conftest import build_actor, build_manifest
 from training.policy.acting import Policy, weights_to_bytes
 from training.policy.manifest import PolicyDescription
 from training.runs import publishing
-from training.runs.checkpoint import list_checkpoints, pack_checkpoint
 from training.runs.publishing import PublishingCallback, git_revision
 from training.store import background
 from training.store.background import StorageQueue
+from training.store.checkpoint import list_checkpoints, pack_checkpoint
 from training.store.policies import PolicyStore
 from training.store.storage import Storage
 from training.store.validation_scores import Validation

@@ -22,10 +22,10 @@ from training.recipe import Recipe
 from training.rllib.config import build_config
 from training.rllib.divergence import DIVERGED
 from training.runs import trial_store
-from training.runs.checkpoint import list_checkpoints, open_checkpoint_policy
 from training.runs.trainable import DrivingPPO
 from training.runs.trial_store import TrialSettings
 from training.store import background, retrying
+from training.store.checkpoint import list_checkpoints, open_checkpoint_policy
 from training.store.storage import Storage
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_cluster")]

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import build_actor, build_manifest
 from training.policy.acting import weights_to_bytes
 from training.policy.manifest import PolicyDescription
-from training.runs.checkpoint import (
+from training.store.checkpoint import (
     CheckpointFile,
     DamagedCheckpointError,
     NoCompleteCheckpointError,
