@@ -16,12 +16,11 @@ from app.policies.loading import LoadedPolicy, load_bundled, load_stored
 from app.policies.names import BEST, BUNDLED, LATEST, NEWEST, SERVED, Source
 from app.policies.storage_reader import StorageReader
 from app.policies.watcher import PolicyWatcher
-from training.policy.acting import Policy
 from training.policy.manifest import MANIFEST_FILE, Manifest
 from training.store.layout import PolicyRef
 from training.store.pointers import Follow
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, parse_manifest
+from training.store.published import BrokenPolicyError, PublishedPolicy, parse_manifest
 from training.store.validation_scores import best_first
 
 _KEPT: Final = 4
@@ -109,12 +108,15 @@ class PolicyFinder:
             )
         return loaded
 
-    def served_as(self, version: str, source: Source) -> Policy | None:
-        """Return the served policy if it has this version and source, else None."""
+    def served_files(self, version: str, source: Source) -> PublishedPolicy | None:
+        """Return the files of the served policy if it has this version and source.
+
+        None otherwise, and for the bundled policy, which every process can read.
+        """
         loaded = self._watcher.loaded
         if loaded is None or (loaded.ref.version, loaded.source) != (version, source):
             return None
-        return loaded.policy
+        return loaded.files
 
     def _read_manifest(self, version: str) -> Manifest:
         unknown = f"there is no policy {version[:_REPEATED]!r}; GET /policies lists the versions"

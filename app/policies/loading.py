@@ -22,13 +22,17 @@ class LoadedPolicy:
     ref: PolicyRef
     loaded_at: datetime
     source: Source = "storage"
+    files: PublishedPolicy | None = None
+    """Its files as they were read from storage; None for the bundled policy."""
 
     @classmethod
-    def now(cls, policy: Policy, source: Source) -> LoadedPolicy:
+    def now(
+        cls, policy: Policy, source: Source, files: PublishedPolicy | None = None
+    ) -> LoadedPolicy:
         """A policy that was loaded just now."""
         manifest = policy.manifest
         ref = PolicyRef(run=manifest.run, version=manifest.version)
-        return cls(policy, ref, datetime.now(UTC), source)
+        return cls(policy, ref, datetime.now(UTC), source, files)
 
 
 def build_policy(published: PublishedPolicy) -> Policy:

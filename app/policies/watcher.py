@@ -209,7 +209,8 @@ class PolicyWatcher:
             if self._stop.is_set():
                 return faults
             try:
-                policy = build_policy(self._store.fetch(ref))
+                files = self._store.fetch(ref)
+                policy = build_policy(files)
             except FileNotFoundError:
                 # It was deleted after a newer one took its place: that is no fault.
                 if not self._store.missed(ref, self.follow):
@@ -225,7 +226,7 @@ class PolicyWatcher:
                 self._skip(ref, f"{ref.version}: it cannot be read: {error}", faults)
             else:
                 self._broken.pop(ref, None)
-                self._loaded = LoadedPolicy.now(policy, "storage")
+                self._loaded = LoadedPolicy.now(policy, "storage", files)
                 self._ready.set()
                 _notify(self._on_reload, True)
                 logger.info("policy %s of run %s is served now", ref.version, ref.run)

@@ -13,7 +13,6 @@ from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableE
 from app.policies.names import Source
 from app.rendering.film_order import FilmOrder
 from app.rendering.renderer import RENDER_ERRORS, CurveEncoding, RenderError
-from training.policy.acting import Policy
 from training.store.published import PublishedPolicy
 
 
@@ -22,26 +21,19 @@ class RemoteRenderer:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
-        self._sent_version: str | None = None
-        """Version of the policy that was sent last."""
 
-    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
+    async def film(self, order: FilmOrder, files: PublishedPolicy | None = None) -> bytes:
         """See :meth:`app.rendering.renderer.Renderer.film`.
 
-        The policy is sent with its first order only, and again if the renderer has dropped it and
-        cannot load it from storage.
+        The files are sent only if the renderer has dropped the policy and cannot load it from
+        storage.
         """
-        if policy is None:
+        try:
             return await self._answer(self._handle.film.remote(order))
-        if policy.version == self._sent_version:
-            try:
-                return await self._answer(self._handle.film.remote(order))
-            except (PolicyNotFoundError, StorageUnavailableError):
-                pass
-        published = PublishedPolicy(policy.manifest, policy.weights)
-        film = await self._answer(self._handle.film.remote(order, published))
-        self._sent_version = policy.version
-        return film
+        except (PolicyNotFoundError, StorageUnavailableError):
+            if files is None:
+                raise
+        return await self._answer(self._handle.film.remote(order, files))
 
     async def curve(
         self,

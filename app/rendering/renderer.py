@@ -14,7 +14,7 @@ from app.policies.names import Source
 from app.rendering.film_order import FilmOrder
 
 if TYPE_CHECKING:
-    from training.policy.acting import Policy
+    from training.store.published import PublishedPolicy
 
 CurveEncoding = Literal["png", "svg", "json"]
 
@@ -32,12 +32,12 @@ RENDER_ERRORS = (
 class Renderer(Protocol):
     """Renders films and curves off the caller's event loop."""
 
-    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
+    async def film(self, order: FilmOrder, files: PublishedPolicy | None = None) -> bytes:
         """Return a film as a file.
 
         Args:
             order: What to show.
-            policy: Its policy, if the caller has it; else it is loaded from storage.
+            files: The files of its policy, if the caller has them, in case storage cannot be read.
 
         Raises:
             OverloadedError: Too many films are waiting.

@@ -32,6 +32,7 @@ from tests.support.needs import lacks
 from tests.support.waiting import PATIENCE_S
 from training.policy.acting import Policy
 from training.store.policies import PolicyStore
+from training.store.published import PublishedPolicy
 
 T = TypeVar("T")
 
@@ -61,14 +62,14 @@ class FakeRenderer:
     """Takes orders down instead of filling them."""
 
     films: list[FilmOrder] = field(default_factory=list)
-    given: list[Policy | None] = field(default_factory=list)
+    given: list[PublishedPolicy | None] = field(default_factory=list)
     curves: list[tuple[str, str, CurveEncoding, int | None, Source]] = field(default_factory=list)
     error: Exception | None = None
     gate: asyncio.Event | None = None
 
-    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
+    async def film(self, order: FilmOrder, files: PublishedPolicy | None = None) -> bytes:
         self.films.append(order)
-        self.given.append(policy)
+        self.given.append(files)
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:

@@ -139,7 +139,7 @@ def film_routes(service: Service) -> APIRouter:
             return not_modified(headers)
         async with service.rendering():
             content = await service.renderer.film(
-                order, service.policies.served_as(version, source)
+                order, service.policies.served_files(version, source)
             )
         return Response(content, headers=headers, media_type=f"image/{encoding}")
 

@@ -26,6 +26,7 @@ from tests.support.waiting import PATIENCE_S, wait_until
 from training.policy.acting import Policy, weights_to_bytes
 from training.store.layout import PolicyRef, progress_file
 from training.store.policies import PolicyStore
+from training.store.published import PublishedPolicy
 
 PREFIX = "/car"
 
@@ -36,8 +37,8 @@ class LocalRenderer:
     def __init__(self) -> None:
         self._server = RenderServer()
 
-    async def film(self, order: FilmOrder, policy: Policy | None = None) -> bytes:
-        return self._answer(await self._server.film(order))
+    async def film(self, order: FilmOrder, files: PublishedPolicy | None = None) -> bytes:
+        return self._answer(await self._server.film(order, files))
 
     async def curve(self, *order: Any) -> bytes:
         return self._answer(await self._server.curve(*order))

@@ -87,14 +87,15 @@ async def test_the_service_goes_on_and_has_the_newest_policy_soon_after(
     old = publish_policy(direct, iteration=1)
     await behind.ready()
     assert behind.watcher.loaded is not None
-    served = behind.watcher.loaded.policy
+    files = behind.watcher.loaded.files
+    assert files == direct.fetch(old)
     leave(door)
     await is_away(behind)
     for path in ("/health/live", "/health/ready", "/policy"):
         assert (await behind.client.get(path)).status_code == 200
-    # A film of the served policy is ordered with the policy itself.
+    # A film of the served policy is ordered with its files, as they were read.
     assert (await behind.client.get(f"/gif/{old.version}/1.gif")).status_code == 200
-    assert behind.renderer.given == [served]
+    assert behind.renderer.given == [files]
     # What needs storage is refused, and queries are answered all the while.
     needy = [asyncio.create_task(behind.client.get("/policies")) for _ in range(20)]
     needy += [asyncio.create_task(behind.client.get("/gif/absent/1.gif")) for _ in range(10)]

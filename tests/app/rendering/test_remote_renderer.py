@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import pickle
 from collections.abc import Generator
 from types import SimpleNamespace
@@ -11,12 +10,12 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
-from app.errors import OverloadedError, StorageUnavailableError
+from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
 from app.rendering.film_order import FilmOrder
 from app.rendering.remote_renderer import RemoteRenderer
 from app.rendering.renderer import RENDER_ERRORS, Renderer
 from tests.conftest import build_policy
-from training.policy.acting import Policy
+from training.store.published import PublishedPolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -53,36 +52,41 @@ async def test_orders_are_passed_on() -> None:
 class Forgetful:
     """A handle to a renderer that has only what comes with an order, and no storage."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
         self.calls: list[tuple[Any, ...]] = []
         self.film = SimpleNamespace(remote=self._remote)
 
     def _remote(self, *arguments: Any) -> asyncio.Future[bytes | Exception]:
         self.calls.append(arguments)
         response: asyncio.Future[bytes | Exception] = asyncio.Future()
-        response.set_result(b"film" if len(arguments) > 1 else StorageUnavailableError("no answer"))
+        response.set_result(b"film" if len(arguments) > 1 else self._error)
         return response
 
 
-async def test_a_policy_goes_along_with_its_first_order() -> None:
-    handle, policy = Handle(b"film"), build_policy()
-    renderer = RemoteRenderer(handle)
-    order = dataclasses.replace(ORDER, version=policy.version)
-    for _ in range(2):
-        assert await renderer.film(order, policy) == b"film"
-    published = handle.calls[0][1]
-    assert handle.calls == [(order, published), (order,)]
-    assert published.manifest == policy.manifest
-    assert Policy.from_published(published).weights == policy.weights
+@pytest.fixture
+def files() -> PublishedPolicy:
+    policy = build_policy()
+    return PublishedPolicy(policy.manifest, policy.weights)
 
 
-async def test_a_policy_goes_along_again_where_the_renderer_cannot_have_it() -> None:
-    handle, policy = Forgetful(), build_policy()
+async def test_files_are_not_sent_to_a_renderer_that_can_have_the_policy(
+    files: PublishedPolicy,
+) -> None:
+    handle = Handle(b"film")
+    assert await RemoteRenderer(handle).film(ORDER, files) == b"film"
+    assert handle.calls == [(ORDER,)]
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError("away"), PolicyNotFoundError("gone")])
+async def test_files_are_sent_if_the_renderer_cannot_load_the_policy(
+    files: PublishedPolicy, error: Exception
+) -> None:
+    handle = Forgetful(error)
     renderer = RemoteRenderer(handle)
-    for _ in range(2):
-        assert await renderer.film(ORDER, policy) == b"film"
-    assert [len(call) for call in handle.calls] == [2, 1, 2]
-    with pytest.raises(StorageUnavailableError):
+    assert await renderer.film(ORDER, files) == b"film"
+    assert handle.calls == [(ORDER,), (ORDER, files)]
+    with pytest.raises(type(error)):
         await renderer.film(ORDER)
 
 
