@@ -175,7 +175,7 @@ def test_a_program_drives_over_a_web_socket(service: Running, published: PolicyR
         code, reason = close_of(socket)
     assert code == 4400
     assert reason is not None
-    assert reason.startswith("a picture of 1 bytes; it must be ")
+    assert "1 bytes" in reason
 
 
 def test_a_person_watches_over_a_web_socket(service: Running, published: PolicyRef) -> None:
