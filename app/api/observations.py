@@ -221,6 +221,9 @@ def _npy_header(content: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...], i
         read = _NPY_HEADERS[version]
         with _NPY_PARSER:
             shape, fortran_order, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
+        # NumPy lets a bool pass, which is an int too, and cannot reshape by it.
+        if not set(map(type, shape)) <= {int}:
+            raise ValueError(f"the shape is {shape}; it must be integers")
     except _NPY_ERRORS as error:
         raise ProblemError(
             400, "bad-body", "the body is not an npy file of version 1.0 or 2.0", field="body"
