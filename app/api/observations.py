@@ -199,6 +199,9 @@ def _from_npy(content: bytes, pipeline: Pipeline, max_batch: int) -> NDArray[Any
         raise invalid(
             FIELD, f"the dtype is {dtype}; it must be integers or floats of up to 8 bytes"
         )
+    # Compare types: NumPy's reader lets a bool pass, which cannot be reshaped by.
+    if not set(map(type, shape)) <= {int}:
+        raise invalid(FIELD, f"the shape is {shape}; it must be integers")
     _check_shape(shape, pipeline, max_batch)
     expected = math.prod(shape) * dtype.itemsize
     if len(content) - start != expected:
@@ -221,9 +224,6 @@ def _npy_header(content: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...], i
         read = _NPY_HEADERS[version]
         with _NPY_PARSER:
             shape, fortran_order, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
-        # NumPy lets a bool pass, which is an int too, and cannot reshape by it.
-        if not set(map(type, shape)) <= {int}:
-            raise ValueError(f"the shape is {shape}; it must be integers")
     except _NPY_ERRORS as error:
         raise ProblemError(
             400, "bad-body", "the body is not an npy file of version 1.0 or 2.0", field="body"
