@@ -98,7 +98,8 @@ class Run:
         """Decide how to begin, and keep the settings for the next time.
 
         Args:
-            settings: What decides what is trained, ready for JSON.
+            settings: What decides what is trained, ready for JSON. When a run continues, only
+                ``max_iters`` may have grown; the larger value is kept.
             resume: ``auto`` resumes where there is something to resume, ``never`` and ``must``
                 insist on one or the other.
             restart: Begin again; policies that were published stay. A retry of the Anyscale job
@@ -181,11 +182,15 @@ class Run:
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
         ]
-        if changed:
+        if not changed:
+            return
+        if not _only_longer(before, now):
             raise RunError(
                 f"run {self.name!r} was started with other settings: {'; '.join(changed)}. "
-                "Resume it with the same ones, or choose another --run-name or --restart"
+                "Resume it with the same ones (only --max-iters may grow), or choose another "
+                "--run-name or --restart"
             )
+        self.write_json(SETTINGS_FILE, settings)
 
     def _clear(self) -> None:
         for name in self.storage.files(self.folder):
@@ -195,6 +200,17 @@ class Run:
         for name in self.storage.folders(self.folder):
             if name != _POLICIES:
                 self.storage.delete_folder(f"{self.folder}/{name}")
+
+
+def _only_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether the settings differ only in that ``max_iters`` has grown."""
+    ended, ends = before.get("max_iters"), now.get("max_iters")
+    return (
+        isinstance(ended, int)
+        and isinstance(ends, int)
+        and ended < ends
+        and before | {"max_iters": ends} == now
+    )
 
 
 def _filled(before: dict[str, Any], now: dict[str, Any], defaults: Any) -> dict[str, Any]:

@@ -59,6 +59,18 @@ def test_other_settings_are_not_mixed_in(run: Run) -> None:
         run.prepare(SETTINGS | {"lr": 0.1}, resume="auto", restart=False)
 
 
+def test_a_run_continues_with_more_iterations_and_not_with_fewer(run: Run) -> None:
+    begin(run, SETTINGS | {"max_iters": 20})
+    longer = SETTINGS | {"max_iters": 40}
+    assert run.prepare(longer, resume="auto", restart=False) is True
+    assert run.prepare(longer, resume="auto", restart=False) is True
+    with pytest.raises(RunError, match=r"max_iters was 40 and is now 20"):
+        run.prepare(SETTINGS | {"max_iters": 20}, resume="auto", restart=False)
+    with pytest.raises(RunError, match=r"lr was 0\.0002 and is now 0\.1"):
+        run.prepare(longer | {"max_iters": 60, "lr": 0.1}, resume="auto", restart=False)
+    assert json.loads(run.storage.read("runs/run-a/run.json"))["max_iters"] == 40
+
+
 FULL = {"trials": 1, "seed": 0, **dataclasses.asdict(RECIPES["swift"]), "recipe": "swift"}
 
 

@@ -100,3 +100,23 @@ def test_sigterm_while_the_result_is_chosen_leaves_it_to_the_same_command(tmp_pa
     latest = PolicyStore.open(str(root)).latest_ref()
     assert latest is not None
     assert result["policy"] == latest.version
+
+
+def test_with_more_iterations_only_trials_that_the_search_kept_train_on(
+    killed_at_its_end: tuple[Path, Command], tmp_path: Path
+) -> None:
+    ended, command = killed_at_its_end
+    root = tmp_path / "root"
+    shutil.copytree(ended, root)
+    run = Run(Storage.open(str(root)), "k")
+    trials = json.loads(run.storage.read("runs/k/trials.json"))
+    kept, stopped = sorted(trials)
+    trials[stopped]["stopped"] = "stopped by the search"
+    run.write_json("trials.json", trials)
+    longer = dataclasses.replace(command, recipe=dataclasses.replace(command.recipe, max_iters=3))
+    assert _train(longer, run, LOCAL, trials=2, resume=True) is None
+    rows = read_progress((root / "runs" / "k" / "progress.csv").read_bytes())
+    assert {name: [row.iteration for row in rows if row.trial == name] for name in trials} == {
+        kept: [1, 2, 3],
+        stopped: [1, 2],
+    }
