@@ -7,15 +7,15 @@ from typing import Final
 MAX_ONGOING_REQUESTS: Final = 256
 """Requests that Serve runs in one replica at once."""
 MAX_QUEUED_REQUESTS: Final = 2048
-"""Requests that wait until a replica runs them, for a moment each: the admission control refuses
-what is too much. Serve answers more with a plain 503, health probes too, so this is half of the
-connections that HAProxy accepts."""
+"""Requests that wait in Serve until a replica runs them. Each waits for a moment only, because the
+admission control refuses excess requests at once. Above this number Serve returns a plain 503, to
+health probes as well, so it is half of the connections that HAProxy accepts."""
 HEALTH_REQUESTS: Final = 16
 """How many of the ongoing requests are kept for health probes."""
 LISTINGS: Final = 32
 """Requests that may wait for a listing of storage."""
 LARGEST_BODIES: Final = 16
-"""Bodies of the largest size that fit into the memory for bodies."""
+"""How many bodies of the largest size fit into the memory for bodies."""
 WEBSOCKET_S: Final = 3600
 """Longest life of a WebSocket: Serve's ``request_timeout_s``."""
 
@@ -28,5 +28,5 @@ RETRY_AFTER_S: Final = 2
 
 
 def max_other_requests(queries: int) -> int:
-    """Requests that a replica admits besides probes and this many queries."""
+    """How many requests other than queries and probes a replica admits, given its queries."""
     return MAX_ONGOING_REQUESTS - HEALTH_REQUESTS - queries

@@ -38,7 +38,7 @@ SERVE_VARIABLES: Final = {
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "1",
     # HAProxy repeats only requests that fit into its buffer, as an observation in npy does. The
-    # longest head that the application accepts (app.middleware.limits) fits, too.
+    # longest head that the application accepts (app.middleware.request_limits) fits too.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
     # It is also the timeout of a check. Replicas answer late under overload; without any replica
     # HAProxy would send all requests to Serve's own proxy. Serve replaces replicas that hang.
@@ -61,7 +61,7 @@ SERVE_VARIABLES: Final = {
     # its port.
     "RAY_process_group_cleanup_enabled": "1",
 }
-"""The same on a cluster and on a laptop."""
+"""Variables that a cluster and a laptop share."""
 
 _FILES_PER_CONNECTION: Final = 3
 _HOSTS: Final = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104

@@ -44,7 +44,7 @@ OWN = "local"
 
 _APPLICATION = "carracing"
 _OTHER_CPUS = 1
-"""Logical CPUs that Ray needs besides one for each replica: the renderer's."""
+"""Logical CPUs for the renderer; each replica has one more."""
 
 
 @dataclass(frozen=True)

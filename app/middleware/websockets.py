@@ -17,7 +17,7 @@ _REASON_BYTES: Final = 123
 _UNREAD_BYTES: Final = 8 * 1024 * 1024
 """Some 300 pictures of the larger kind."""
 _MESSAGE_BYTES: Final = 256
-"""What a message is charged besides its content."""
+"""Bytes that are added to the size of each message."""
 
 
 def close_reason(reason: str) -> str:

@@ -50,7 +50,8 @@ class StorageReader:
         Raises:
             StorageUnavailableError: The read failed or timed out, or storage has not answered since
                 an earlier timeout.
-            Exception: Whatever ``work`` raises, except an OSError other than FileNotFoundError.
+            FileNotFoundError: A file is missing.
+            Exception: ``work`` raised an error that is not an OSError.
         """
         self.check()
         if not self._hangs:

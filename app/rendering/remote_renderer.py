@@ -10,9 +10,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
-from app.policies.names import Source
 from app.rendering.film_order import FilmOrder
-from app.rendering.renderer import RENDER_ERRORS, CurveEncoding, RenderError
+from app.rendering.renderer import RENDER_ERRORS, CurveOrder, RenderError
 from training.store.published import PublishedPolicy
 
 
@@ -35,18 +34,9 @@ class RemoteRenderer:
                 raise
         return await self._answer(self._handle.film.remote(order, files))
 
-    async def curve(
-        self,
-        run: str,
-        trial: str,
-        encoding: CurveEncoding,
-        finetune_at: int | None,
-        source: Source = "storage",
-    ) -> bytes:
+    async def curve(self, order: CurveOrder) -> bytes:
         """See :meth:`app.rendering.renderer.Renderer.curve`."""
-        return await self._answer(
-            self._handle.curve.remote(run, trial, encoding, finetune_at, source)
-        )
+        return await self._answer(self._handle.curve.remote(order))
 
     @staticmethod
     async def _answer(response: Any) -> bytes:

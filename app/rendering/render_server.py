@@ -11,9 +11,8 @@ from app.metrics import serve_meters
 from app.settings import load_settings
 
 if TYPE_CHECKING:
-    from app.policies.names import Source
     from app.rendering.film_order import FilmOrder
-    from app.rendering.renderer import CurveEncoding, RenderError
+    from app.rendering.renderer import CurveOrder, RenderError
     from training.store.published import PublishedPolicy
 
 _NICENESS: Final = 10
@@ -71,16 +70,9 @@ class RenderServer:
         """See :meth:`app.rendering.films.FilmRenderer.film`."""
         return await _answer(self._films.film(order, policy))
 
-    async def curve(
-        self,
-        run: str,
-        trial: str,
-        encoding: CurveEncoding,
-        finetune_at: int | None,
-        source: Source = "storage",
-    ) -> bytes | RenderError:
+    async def curve(self, order: CurveOrder) -> bytes | RenderError:
         """See :meth:`app.rendering.renderer.Renderer.curve`."""
-        return await _answer(self._curves.curve(run, trial, encoding, finetune_at, source))
+        return await _answer(self._curves.curve(order))
 
 
 async def _answer(rendering: Awaitable[bytes]) -> bytes | RenderError:

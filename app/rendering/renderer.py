@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.errors import (
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     from training.store.published import PublishedPolicy
 
 CurveEncoding = Literal["png", "svg", "json"]
+
+
+@dataclass(frozen=True)
+class CurveOrder:
+    """All parameters of a training curve."""
+
+    run: str
+    trial: str
+    encoding: CurveEncoding
+    finetune_at: int | None = None
+    """The iteration at which to mark the change of phase; None for the one in the table."""
+    source: Source = "storage"
+    """Where the run's progress table comes from."""
 
 
 RenderError = OverloadedError | PolicyNotFoundError | CurveNotFoundError | StorageUnavailableError
@@ -46,14 +60,7 @@ class Renderer(Protocol):
         """
         ...
 
-    async def curve(
-        self,
-        run: str,
-        trial: str,
-        encoding: CurveEncoding,
-        finetune_at: int | None,
-        source: Source = "storage",
-    ) -> bytes:
+    async def curve(self, order: CurveOrder) -> bytes:
         """Return a trial's training curve as a file.
 
         Raises:

@@ -22,10 +22,9 @@ from starlette.types import ASGIApp, Message
 from app.api.application import build_api
 from app.local.environment import NoHAProxyError, find_haproxy
 from app.metrics import Metric
-from app.policies.names import Source
 from app.policies.watcher import PolicyWatcher
 from app.rendering.film_order import FilmOrder
-from app.rendering.renderer import CurveEncoding
+from app.rendering.renderer import CurveOrder
 from app.settings import Settings
 from tests.conftest import build_policy
 from tests.support.needs import lacks
@@ -63,7 +62,7 @@ class FakeRenderer:
 
     films: list[FilmOrder] = field(default_factory=list)
     given: list[PublishedPolicy | None] = field(default_factory=list)
-    curves: list[tuple[str, str, CurveEncoding, int | None, Source]] = field(default_factory=list)
+    curves: list[CurveOrder] = field(default_factory=list)
     error: Exception | None = None
     gate: asyncio.Event | None = None
 
@@ -76,18 +75,11 @@ class FakeRenderer:
             raise self.error
         return f"film {order.seed}".encode()
 
-    async def curve(
-        self,
-        run: str,
-        trial: str,
-        encoding: CurveEncoding,
-        finetune_at: int | None,
-        source: Source = "storage",
-    ) -> bytes:
-        self.curves.append((run, trial, encoding, finetune_at, source))
+    async def curve(self, order: CurveOrder) -> bytes:
+        self.curves.append(order)
         if self.error is not None:
             raise self.error
-        return f"curve {run}".encode()
+        return f"curve {order.run}".encode()
 
 
 @dataclass

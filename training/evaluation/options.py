@@ -48,12 +48,40 @@ class FilterOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(FilterOptions):
-    """Take a policy's score: whole episodes on tracks that training never sees, in parallel."""
+class DriveOptions(FilterOptions):
+    """Which policy drives which tracks."""
 
     checkpoint: str | None = None
-    """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
-    taken; on a disk or in a bucket. Default: the storage root that training writes to."""
+    """A published policy's folder, a run's or an RLlib checkpoint, or a storage root, whose newest
+    policy is taken; on a disk or in a bucket. Default: the storage root that training writes to."""
+    episodes: int = 1
+    """Tracks to drive, each with the next seed."""
+    seed: int = 0
+    """Seed of the first track."""
+    json: Path | None = None
+    """File for every episode's score; default: none."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError."""
+        if self.seed < 0:
+            raise ValueError(f"--seed is {self.seed}; it must not be negative")
+        if self.seeds and self.seeds[-1] not in GIVEN_SEEDS:
+            raise ValueError(
+                f"the last of {len(self.seeds)} tracks has seed {self.seeds[-1]}; "
+                f"seeds are at most {GIVEN_SEEDS[-1]}, larger ones are training's"
+            )
+        check_folder(self.json)
+
+    @property
+    def seeds(self) -> range:
+        """The tracks' seeds."""
+        return range(self.seed, self.seed + self.episodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(DriveOptions):
+    """Take a policy's score: whole episodes on tracks that training never sees, in parallel."""
+
     episodes: int = len(SCORE_SEEDS)
     """Tracks, each with the next seed."""
     seed: int = SCORE_SEEDS.start
@@ -69,28 +97,15 @@ class ScoreOptions(FilterOptions):
             raise ValueError(f"--episodes is {self.episodes}; it must be at least 2")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"--workers is {self.workers}; it must be at least 1")
-        check_seeds(self.seeds)
-        check_folder(self.json)
-
-    @property
-    def seeds(self) -> range:
-        """The tracks' seeds."""
-        return range(self.seed, self.seed + self.episodes)
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmOptions(FilterOptions):
+class FilmOptions(DriveOptions):
     """Drive a few episodes, print their scores, and film them."""
 
-    checkpoint: str | None = None
-    """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
-    taken; on a disk or in a bucket. Default: the storage root that training writes to."""
     output: Path = Path("carracing.gif")
     """The film: .gif or .webp."""
-    episodes: int = 1
-    """Episodes to drive, each on the track of the next seed."""
-    seed: int = 0
-    """Seed of the first track."""
     max_steps: int = EPISODE_FRAMES
     """Simulator frames after which an episode is cut."""
     fps: float = 30.0
@@ -101,8 +116,6 @@ class FilmOptions(FilterOptions):
     """Width of the film in pixels."""
     film: bool = True
     """Whether to make the film; without it, episodes are only scored."""
-    json: Path | None = None
-    """File for every episode's score; default: none."""
 
     def __post_init__(self) -> None:
         """Check the values; raises ValueError."""
@@ -115,14 +128,9 @@ class FilmOptions(FilterOptions):
                 f"--fps is {self.fps}; it must be above 0 and at most {SIMULATOR_FPS}, "
                 "the simulator's own"
             )
-        check_seeds(self.seeds)
         check_suffix(self.output, FILM_SUFFIXES)
-        check_folder(self.output, self.json)
-
-    @property
-    def seeds(self) -> range:
-        """The tracks' seeds."""
-        return range(self.seed, self.seed + self.episodes)
+        check_folder(self.output)
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +161,9 @@ class FlatOptions(FilterOptions):
     """
 
     checkpoint: str | None = None
-    """A published policy's folder, an RLlib checkpoint, or a storage root, whose newest policy is
-    taken. Default: the storage root that training writes to, unless --progress-csv is given and
-    --score is not."""
+    """A published policy's folder, a run's or an RLlib checkpoint, or a storage root, whose newest
+    policy is taken. Default: the storage root that training writes to, unless --progress-csv is
+    given and --score is not."""
     score: bool = False
     """Take the policy's score, as the subcommand score does, instead of a film."""
     output: Path = FilmOptions.output
@@ -190,8 +198,7 @@ class FlatOptions(FilterOptions):
         commands: list[Command] = []
         if self.score:
             self._check_score()
-            given = self._given(ScoreOptions)
-            commands.append(ScoreOptions(**given))
+            commands.append(ScoreOptions(**self._given(ScoreOptions)))
         elif self.workers is not None:
             raise ValueError(f"--workers is {self.workers}; only a score is driven in several")
         elif self.progress_csv is None or self.checkpoint is not None:
@@ -207,7 +214,7 @@ class FlatOptions(FilterOptions):
         check_suffix(self.plot_output, CURVE_SUFFIXES)
         return commands
 
-    def _given(self, command: type[ScoreOptions | FilmOptions]) -> dict[str, Any]:
+    def _given(self, command: type[DriveOptions]) -> dict[str, Any]:
         """The subcommand's options that are not None here."""
         values = {field.name: getattr(self, field.name) for field in fields(command)}
         return {name: value for name, value in values.items() if value is not None}
@@ -222,17 +229,6 @@ class FlatOptions(FilterOptions):
                     f"--{field.name.replace('_', '-')} is {value}; --score drives whole episodes "
                     "and makes no film, so leave it out"
                 )
-
-
-def check_seeds(seeds: range) -> None:
-    """Check that tracks have seeds outside of training's; raises ValueError."""
-    if seeds[0] < 0:
-        raise ValueError(f"--seed is {seeds[0]}; it must not be negative")
-    if seeds[-1] not in GIVEN_SEEDS:
-        raise ValueError(
-            f"the last of {len(seeds)} tracks has seed {seeds[-1]}; "
-            f"seeds are at most {GIVEN_SEEDS[-1]}, larger ones are training's"
-        )
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Load a policy from whatever a command line names."""
+"""Load a policy from a published folder, a checkpoint or a storage root."""
 
 from __future__ import annotations
 

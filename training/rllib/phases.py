@@ -37,8 +37,7 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         """Let a learner on the CPU use the cores that env runners leave idle while it learns."""
         if algorithm.config.num_gpus_per_learner == 0:
             # Ray gives a process as many threads as it reserves CPUs, here one.
-            config = algorithm.config
-            torch.set_num_threads(max(1, config.num_env_runners))
+            torch.set_num_threads(max(1, algorithm.config.num_env_runners))
         self._exploring = Coefficients(
             lr=algorithm.config.lr,
             entropy_coeff=algorithm.config.entropy_coeff,

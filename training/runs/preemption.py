@@ -44,17 +44,12 @@ class Preemption(Callback):  # type: ignore[misc]
         self._pending: dict[Trial, ray.ObjectRef[int]] | None = None
         self._leaving = False
 
-    @property
-    def is_told(self) -> bool:
-        """Whether SIGTERM has come."""
-        return self._told_at is not None
-
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handle SIGTERM inside the block; does nothing outside of the main thread.
 
-        A thread waits for the signal, because the main one may be busy for too long. If
-        PreemptedError leaves the block, the process ends in time, whatever it does afterwards.
+        A thread waits for the signal, because the main one may be busy for too long. After a
+        PreemptedError the thread ends the process when the time is over.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -11,7 +11,7 @@ from app.api.conditional import NOT_MODIFIED, answer_if_changed
 from app.api.schemas import CurveData
 from app.api.service import Service, policy_headers
 from app.problems import problems
-from app.rendering.renderer import CurveEncoding
+from app.rendering.renderer import CurveEncoding, CurveOrder
 
 CURVE_TYPES: dict[CurveEncoding, str] = {
     "png": "image/png",
@@ -38,7 +38,13 @@ def curve_routes(service: Service) -> APIRouter:
         manifest = loaded.policy.manifest
         async with service.rendering():
             content = await service.renderer.curve(
-                manifest.run, manifest.trial, encoding, query.finetune_at, loaded.source
+                CurveOrder(
+                    run=manifest.run,
+                    trial=manifest.trial,
+                    encoding=encoding,
+                    finetune_at=query.finetune_at,
+                    source=loaded.source,
+                )
             )
         return answer_if_changed(
             request, content, headers=policy_headers(loaded), media_type=CURVE_TYPES[encoding]

@@ -17,7 +17,7 @@ from app.policies.loading import load_bundled
 from app.policies.watcher import PolicyWatcher
 from app.rendering.film_order import FilmOrder
 from app.rendering.render_server import RenderServer
-from app.rendering.renderer import RENDER_ERRORS, RenderError
+from app.rendering.renderer import RENDER_ERRORS, CurveOrder, RenderError
 from app.settings import Settings
 from tests.app.conftest import INTERVAL_S
 from tests.app.rendering.test_render_server import table
@@ -40,8 +40,8 @@ class LocalRenderer:
     async def film(self, order: FilmOrder, files: PublishedPolicy | None = None) -> bytes:
         return self._answer(await self._server.film(order, files))
 
-    async def curve(self, *order: Any) -> bytes:
-        return self._answer(await self._server.curve(*order))
+    async def curve(self, order: CurveOrder) -> bytes:
+        return self._answer(await self._server.curve(order))
 
     @staticmethod
     def _answer(answer: bytes | RenderError) -> bytes:

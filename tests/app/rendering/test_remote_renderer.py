@@ -13,7 +13,7 @@ from ray.serve.exceptions import BackPressureError
 from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
 from app.rendering.film_order import FilmOrder
 from app.rendering.remote_renderer import RemoteRenderer
-from app.rendering.renderer import RENDER_ERRORS, Renderer
+from app.rendering.renderer import RENDER_ERRORS, CurveOrder, Renderer
 from tests.conftest import build_policy
 from training.store.published import PublishedPolicy
 
@@ -45,8 +45,9 @@ async def test_orders_are_passed_on() -> None:
     handle = Handle(b"picture")
     renderer: Renderer = RemoteRenderer(handle)
     assert await renderer.film(ORDER) == b"picture"
-    assert await renderer.curve("run", "trial", "svg", 3, "bundled") == b"picture"
-    assert handle.calls == [(ORDER,), ("run", "trial", "svg", 3, "bundled")]
+    curve = CurveOrder("run", "trial", "svg", 3, "bundled")
+    assert await renderer.curve(curve) == b"picture"
+    assert handle.calls == [(ORDER,), (curve,)]
 
 
 class Forgetful:
@@ -99,7 +100,7 @@ async def test_failures_that_are_answers_are_raised_here(failure: Exception) -> 
 @pytest.mark.parametrize("error", [BackPressureError(9, 8), RayActorError()])
 async def test_a_renderer_that_is_full_or_dead_is_busy(error: Exception) -> None:
     with pytest.raises(OverloadedError):
-        await RemoteRenderer(Handle(error, raises=True)).curve("run", "trial", "png", None)
+        await RemoteRenderer(Handle(error, raises=True)).curve(CurveOrder("run", "trial", "png"))
 
 
 class Unanswered:

@@ -15,7 +15,7 @@ from app.errors import CurveNotFoundError, PolicyNotFoundError
 from app.rendering import films
 from app.rendering.film_order import FilmOrder
 from app.rendering.render_server import RenderServer
-from app.rendering.renderer import CurveEncoding
+from app.rendering.renderer import CurveEncoding, CurveOrder
 from app.settings import SettingsError
 from tests.conftest import PublishPolicy
 from training.evaluation import curve, rollout
@@ -77,7 +77,7 @@ async def test_curves_of_the_trial_asked_for(server: RenderServer, store: Policy
     store.storage.write(progress_file("run-a"), table(6))
 
     async def drawn(encoding: CurveEncoding, finetune_at: int | None = None) -> bytes:
-        content = await server.curve("run-a", "trial-1", encoding, finetune_at)
+        content = await server.curve(CurveOrder("run-a", "trial-1", encoding, finetune_at))
         assert isinstance(content, bytes)
         return content
 
@@ -94,10 +94,10 @@ async def test_a_curve_grows_with_its_table_and_is_drawn_once(
     server: RenderServer, store: PolicyStore
 ) -> None:
     store.storage.write(progress_file("run-a"), table(3))
-    short = await server.curve("run-a", "trial-1", "png", None)
-    assert await server.curve("run-a", "trial-1", "png", None) is short
+    short = await server.curve(CurveOrder("run-a", "trial-1", "png"))
+    assert await server.curve(CurveOrder("run-a", "trial-1", "png")) is short
     store.storage.write(progress_file("run-a"), table(9))
-    assert await server.curve("run-a", "trial-1", "png", None) != short
+    assert await server.curve(CurveOrder("run-a", "trial-1", "png")) != short
 
 
 async def test_the_bundled_curve_is_not_storages(
@@ -105,11 +105,11 @@ async def test_the_bundled_curve_is_not_storages(
 ) -> None:
     monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
     store.storage.write(progress_file("run-a"), table(6))
-    failure = await server.curve("run-a", "trial-1", "json", None, "bundled")
+    failure = await server.curve(CurveOrder("run-a", "trial-1", "json", source="bundled"))
     assert isinstance(failure, CurveNotFoundError)
     assert "bundled" in str(failure)
     (tmp_path / PROGRESS_FILE).write_bytes(table(3))
-    content = await server.curve("run-a", "trial-1", "json", None, "bundled")
+    content = await server.curve(CurveOrder("run-a", "trial-1", "json", source="bundled"))
     assert isinstance(content, bytes)
     assert json.loads(content)["iteration"] == [1, 2, 3]
 
@@ -118,7 +118,7 @@ async def test_the_bundled_curve_is_not_storages(
 async def test_no_curve(server: RenderServer, store: PolicyStore, content: bytes | None) -> None:
     if content is not None:
         store.storage.write(progress_file("run-a"), content)
-    failure = await server.curve("run-a", "trial-1", "json", None)
+    failure = await server.curve(CurveOrder("run-a", "trial-1", "json"))
     assert isinstance(failure, CurveNotFoundError)
     assert "run-a" in str(failure)
 
@@ -146,7 +146,7 @@ async def test_what_renders_leaves_cores_to_others(
     ref = publish_policy(store)
     digest = store.fetch(ref).manifest.digest
     await server.film(FilmOrder(ref.run, ref.version, digest, max_steps=8, width=30))
-    await server.curve("run-a", "trial-1", "json", None)
+    await server.curve(CurveOrder("run-a", "trial-1", "json"))
     assert found == [min(19, before + 10)] * 2
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 

@@ -52,7 +52,7 @@ def trial(name: str, *, iteration: int, stored: int = 0, status: str = "RUNNING"
 def tell(preemption: Preemption) -> None:
     """Send the signal, and wait until it is noted."""
     os.kill(os.getpid(), signal.SIGTERM)
-    while not preemption.is_told:
+    while preemption._told_at is None:
         time.sleep(0.01)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import CurveNotFoundError, OverloadedError, StorageUnavailableError
+from app.rendering.renderer import CurveEncoding, CurveOrder
 from tests.app.conftest import Bench, get_until, is_problem
 from tests.conftest import PublishPolicy
 from training.policy.acting import Policy
@@ -24,15 +25,18 @@ async def ref(bench: Bench, publish_policy: PublishPolicy) -> PolicyRef:
     return ref
 
 
-@pytest.mark.parametrize("path", CURVES)
-async def test_the_curve_of_the_policys_trial(bench: Bench, ref: PolicyRef, path: str) -> None:
+@pytest.mark.parametrize("encoding", ["png", "svg", "json"])
+async def test_the_curve_of_the_policys_trial(
+    bench: Bench, ref: PolicyRef, encoding: CurveEncoding
+) -> None:
+    path = f"/curve.{encoding}"
     response = await bench.client.get(f"{path}?finetune_at=500")
     assert response.status_code == 200
     assert response.content == b"curve run-b"
     assert response.headers["Content-Type"] == CURVES[path]
     assert response.headers["Cache-Control"] == "no-cache"
     assert response.headers["Policy-Version"] == ref.version
-    assert bench.renderer.curves == [("run-b", "trial-1", path.rpartition(".")[2], 500, "storage")]
+    assert bench.renderer.curves == [CurveOrder("run-b", "trial-1", encoding, 500)]
     known = {"If-None-Match": response.headers["ETag"]}
     assert (await bench.client.get(path, headers=known)).status_code == 304
 
@@ -64,8 +68,8 @@ async def test_the_bundled_curve_until_storage_has_a_policy(
     client, renderer = bundled_bench.client, bundled_bench.renderer
     curve = await client.get("/curve.json")
     assert curve.headers["Policy-Source"] == "bundled"
-    assert renderer.curves == [("run-0", "trial-1", "json", None, "bundled")]
+    assert renderer.curves == [CurveOrder("run-0", "trial-1", "json", source="bundled")]
 
     newer = publish_policy(bundled_bench.store, run="run-b")
     await get_until(bundled_bench, "/curve.json", newer.version)
-    assert renderer.curves[-1] == ("run-b", "trial-1", "json", None, "storage")
+    assert renderer.curves[-1] == CurveOrder("run-b", "trial-1", "json")
