@@ -211,7 +211,7 @@ class CatchUnhandled:
         try:
             await self._app(scope, receive, note_start)
         except ClientDisconnect:
-            return  # nobody is there to be answered
+            return  # the client has disconnected
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if started:

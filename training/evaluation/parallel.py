@@ -27,7 +27,7 @@ from training.policy.acting import Policy
 from training.policy.manifest import PolicyDescription
 
 _POLICY: Final[ContextVar[Policy]] = ContextVar("policy")
-"""Who drives in this process."""
+"""The policy that drives in this process."""
 
 
 class WorkerDiedError(Exception):
@@ -48,7 +48,7 @@ def drive_seeds(
     However it ends, no process is left behind; they end even if this one is killed.
 
     Args:
-        policy: Who drives.
+        policy: The policy that drives.
         seeds: The tracks; at least one.
         workers: Most processes to drive in.
         max_frames: Stop each episode after this many simulator frames.

@@ -104,7 +104,7 @@ class PolicyDriver:
         """Take a seat.
 
         Args:
-            policy: Who decides.
+            policy: Chooses the controls.
             action_filter: Smoothing of the controls; None takes the policy's own.
             seed: None drives greedily; with a number, decision k, counted from 0, is sampled with
                 ``seed + k``.
@@ -137,7 +137,7 @@ class Drive:
         """Put the car at the start.
 
         Args:
-            driver: Who decides.
+            driver: Chooses the controls for an observation.
             seed: The track's seed, as ``CarRacing.reset`` takes it.
             pipeline: What the driver sees, and how long a decision is held.
             simulator: Where to drive.
@@ -219,7 +219,7 @@ def drive(
     """Drive one track greedily.
 
     Args:
-        policy: Who drives.
+        policy: Chooses the controls.
         seed: The track's seed, as ``CarRacing.reset`` takes it.
         simulator: Where to drive. Scores are taken on stock; a film alone is made on fast.
         max_frames: Stop after this many simulator frames.

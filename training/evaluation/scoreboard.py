@@ -106,8 +106,8 @@ class Scoreboard:
         """Everything about the score, ready for JSON.
 
         Args:
-            policy: Who drove.
-            settings: Of the command that had it driven.
+            policy: The policy that drove.
+            settings: The options of the command.
         """
         return {
             "policy": policy.version,

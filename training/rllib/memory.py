@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what is freed for the next who asks."""
+"""Configures the C library's allocator to keep freed memory for reuse."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class NoResourcesError(Exception):
-    """The cluster did not bring up what training was told to use."""
+    """The cluster does not have the requested CPUs and GPUs."""
 
 
 @dataclass(frozen=True)

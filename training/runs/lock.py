@@ -55,7 +55,7 @@ class Timing:
 
 
 class _Lease(pydantic.BaseModel, frozen=True):
-    """Who trains a run."""
+    """The process that trains a run."""
 
     owner: str
     host: str

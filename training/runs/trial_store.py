@@ -132,7 +132,7 @@ class TrialStore:
         return unstored_s, str(error or "storage has not responded")
 
     def _write(self, name: str, content: bytes, iteration: int, table: bytes) -> None:
-        # The table first: whoever restores the checkpoint finds all rows before it.
+        # The table first, so that a restored checkpoint has all rows before it.
         self._write_table(table)
         self.settings.storage.write(f"{self._folder}/{name}", content)
         self.stored = iteration

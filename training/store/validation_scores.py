@@ -90,7 +90,7 @@ def point_to_best(storage: Storage) -> PolicyRef | None:
     """Let ``best.json`` name the policy with the highest validation score in all runs.
 
     Several runs may do so at the same time. Each writes its own scores first, and looks at all
-    scores again after it has written ``best.json``: so whoever writes it last has seen them all.
+    scores again after it has written ``best.json``: so the last writer has seen them all.
 
     Returns:
         The best policy; None where no policy has a score.

@@ -125,7 +125,10 @@ class Finals:
         return [ref for ref in best_first(self._validations) if ref in among]
 
     def _finalists(self, refs: Iterable[PolicyRef]) -> list[PolicyRef]:
-        """Who is to be driven on all tracks: the first few, then whoever is before the best."""
+        """The policies to drive on all tracks next.
+
+        First the best few; then all that rank above the best of those that have driven them.
+        """
         ranked = self._ranked(refs)
         done = [ref for ref in ranked if not self._missing(ref, self._seeds(_ROUNDS))]
         if len(done) < _FINALISTS:

@@ -2,7 +2,7 @@
 
 numba's cache notices changes of the file that a kernel is in, and of no other: each kernel's file
 holds all that it calls. The constants that it imports become a part of the compiled code, so
-whoever changes one deletes ``__pycache__``. Without ``fastmath``, all processors compute the same
+delete ``__pycache__`` after changing one. Without ``fastmath``, all processors compute the same
 bits.
 """
 
