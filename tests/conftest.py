@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -29,6 +30,9 @@ from training.store.policies import PolicyStore
 from training.store.published import PublishedPolicy, describe_files
 from training.store.storage import Storage
 from training.store.validation_scores import Validation, point_to_best, write_validations
+
+# Ray starts its processes with niceness 15: beside other work the tests would hardly get on.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 PIPELINE = Pipeline()
 SMALL_NETWORK = NetworkShape(convolutions=(ConvLayer(4, 8, 4), ConvLayer(4, 4, 2)), hidden=8)

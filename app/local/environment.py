@@ -57,6 +57,9 @@ SERVE_VARIABLES: Final = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "600",
     # A proxy that died is replaced after three of these checks, not after half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    # Ray starts its processes with niceness 15, so other programs on the machine would starve the
+    # replicas.
+    "RAY_worker_niceness": "0",
     # HAProxy ends with the actor that started it, even if the actor is killed: the next one needs
     # its port.
     "RAY_process_group_cleanup_enabled": "1",

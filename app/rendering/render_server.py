@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from training.store.published import PublishedPolicy
 
 _NICENESS: Final = 10
-"""Niceness of the rendering threads: queries have priority on a shared core. The maximum is 19,
-Ray's own processes have 15."""
+"""Added to the niceness of the rendering threads: queries have priority on a shared core."""
 
 
 class RenderServer:
