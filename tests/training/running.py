@@ -123,8 +123,15 @@ def training(
         print(running.output)  # shown where the test fails
 
 
-def run_train(root: Path | str, *options: str, log: Path, tiny_recipe: bool = False) -> Training:
-    """The command, run to its end."""
-    with training(root, *options, log=log, tiny_recipe=tiny_recipe) as running:
+def run_train(root: Path | str, *options: str, log: Path, **others: Any) -> Training:
+    """The command, run to its end.
+
+    Args:
+        root: Its storage root.
+        options: The others.
+        log: Where its output goes.
+        others: Of :func:`training`.
+    """
+    with training(root, *options, log=log, **others) as running:
         running.process.wait()
     return running

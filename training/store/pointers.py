@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import pydantic
 
@@ -15,6 +15,10 @@ Follow = Literal["latest", "best"]
 score."""
 
 POINTER_FILES: dict[Follow, str] = {"latest": LATEST_FILE, "best": BEST_FILE}
+
+_SIZE: Final = 512
+"""Bytes of each pointer, padded with spaces. Several trainers write the same one, and a reader of
+S3 asks for the size before it reads that many bytes (see :meth:`Storage.read`)."""
 
 
 def read_pointer(storage: Storage, name: Follow) -> PolicyRef | None:
@@ -69,7 +73,7 @@ def read_pointers(
 
 def write_pointer(storage: Storage, name: Follow, ref: PolicyRef) -> None:
     """Let a pointer name this policy; raises OSError when storage is away."""
-    storage.write(POINTER_FILES[name], ref.model_dump_json(indent=2).encode())
+    storage.write(POINTER_FILES[name], ref.model_dump_json(indent=2).encode().ljust(_SIZE))
 
 
 def answers(storage: Storage) -> bool:
