@@ -129,7 +129,8 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        done = run_train(tmp_path, *TINY, log=tmp_path / "log", environment={"RAY_ADDRESS": address})
+        environment = {"RAY_ADDRESS": address}
+        done = run_train(tmp_path, *TINY, log=tmp_path / "log", environment=environment)
     assert done.process.returncode == 1
     assert f"there is no Ray cluster at RAY_ADDRESS='{address}'" in done.output
 
