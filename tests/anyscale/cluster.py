@@ -19,7 +19,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from benchmarks.running import free_port
+from benchmarks.support.running import free_port
 from tests.anyscale import t4
 from tests.support.waiting import PATIENCE_S, wait_until
 

@@ -19,7 +19,7 @@ import pytest
 from pyarrow import fs
 
 from app.client import Client
-from benchmarks.running import free_port
+from benchmarks.support.running import free_port
 from tests.anyscale.cluster import Cluster, start_cluster, wait_for
 from tests.anyscale.conftest import BUCKET, REVISION, Anyscale, Job
 from tests.support.waiting import PATIENCE_S

@@ -17,7 +17,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from benchmarks.running import free_port
+from benchmarks.support.running import free_port
 from tests.app.conftest import NPY, npy, pictures
 from tests.conftest import build_actor, build_manifest
 from tests.support.waiting import PATIENCE_S, wait_until

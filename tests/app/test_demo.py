@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.running import free_port, inherited
+from benchmarks.support.running import free_port, inherited
 from tests.app.running import ROOT, kill, processes_of
 from tests.support.waiting import PATIENCE_S, wait_until
 

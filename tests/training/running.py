@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kills import kill, victims
+from benchmarks.preemption.kills import kill, victims
 
 TINY = [
     "--skip-asha",

@@ -15,7 +15,7 @@ import pytest
 
 from app.local.environment import SERVE_VARIABLES, haproxy_variables
 from app.local.ports import ReservedPorts
-from benchmarks.running import free_port
+from benchmarks.support.running import free_port
 from tests.app.conftest import NPY, npy
 from tests.app.running import BODY, ROOT, kill, processes_of
 from tests.support.waiting import PATIENCE_S, wait_until

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from app.client import Client
-from benchmarks.processes import usage
+from benchmarks.support.processes import usage
 from tests.app.conftest import NPY, npy
 from tests.app.running import BODY, Running, kill, publish, run_service
 from tests.support.waiting import wait_until

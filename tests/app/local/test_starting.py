@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from app.local.starting import StartError, start_ray
-from benchmarks.running import free_port, inherited
+from benchmarks.support.running import free_port, inherited
 from tests.app.running import kill, processes_of
 from tests.support.waiting import PATIENCE_S, wait_until
 

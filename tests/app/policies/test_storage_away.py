@@ -11,7 +11,7 @@ import pytest
 
 from app.policies.watcher import PolicyWatcher
 from app.settings import Settings
-from benchmarks.door import Door
+from benchmarks.support.door import Door
 from tests.app.conftest import INTERVAL_S, NPY, Bench, is_problem, npy, open_bench, pictures
 from tests.conftest import PublishPolicy
 from training.store import buckets

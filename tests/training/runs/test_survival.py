@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import kill, victims
+from benchmarks.preemption.kills import kill, victims
 from tests.training.running import Training, run_train, training
 from training.evaluation.progress import ProgressRow, read_progress
 from training.runs.trial_table import TrialTable

@@ -14,7 +14,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
-from benchmarks.drivers import Driver
+from benchmarks.simulator.drivers import Driver
 from tests.training.simulator.conftest import QuietCarRacing, state
 from training.simulator import FastCarRacing
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.box2d.car_racing import CarRacing
 
-from benchmarks.drivers import KINDS, Driver
+from benchmarks.simulator.drivers import KINDS, Driver
 from tests.training.simulator.conftest import QuietCarRacing, state
 from training.simulator import FastCarRacing
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.drivers import KINDS, Driver
+from benchmarks.simulator.drivers import KINDS, Driver
 from tests.training.simulator.conftest import QuietCarRacing
 from training.simulator import FastCarRacing
 from training.simulator.film_view import FilmView

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.box2d.car_racing import CarRacing
 
-from benchmarks.drivers import KINDS, Driver
+from benchmarks.simulator.drivers import KINDS, Driver
 from tests.training.simulator.conftest import QuietCarRacing
 from training.environment.pipeline import shrink, to_grey
 from training.simulator import FastCarRacing

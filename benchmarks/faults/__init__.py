@@ -1,0 +1,1 @@
+"""The service while processes die, storage is away or policies change."""

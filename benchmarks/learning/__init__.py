@@ -1,0 +1,1 @@
+"""An iteration of training: its time, its parts, and what it learns."""

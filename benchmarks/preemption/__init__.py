@@ -1,0 +1,1 @@
+"""Training that is killed, and training whose storage is away."""

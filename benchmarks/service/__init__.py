@@ -1,0 +1,1 @@
+"""Requests per second, overload, films and the start of the service."""

@@ -1,0 +1,1 @@
+"""The fast simulator beside others: speed, pictures, scores and memory."""

@@ -1,0 +1,1 @@
+"""What several benchmarks use: servers, clients, processes and storage."""
