@@ -18,7 +18,7 @@ help:
 	@echo "make train  train; options: make train ARGS='--skip-asha --max-iters 100'"
 	@echo "make serve  serve the newest policy; options: make serve ARGS='--port 9000'"
 	@echo "make test   run the tests; as root on Debian it installs chromium first, for those of the page"
-	@echo "make lint   check formatting, style, types and the Dockerfile"
+	@echo "make lint   check formatting, style, types, the Dockerfile and the documentation"
 	@echo "make clean  remove the environment and caches, but no results"
 
 demo: $(READY)
@@ -42,11 +42,12 @@ chromium:
 		{ apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1; }
 
 lint: $(READY)
-	@echo "checking format, style, types and the Dockerfile"
+	@echo "checking format, style, types, the Dockerfile and the documentation"
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/hadolint Dockerfile
+	@$(RUN) -m pytest -q tests/test_docs.py -k "links or commands"
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
