@@ -34,6 +34,12 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def joining(ray_cluster: None) -> dict[str, str]:
+    """Variables with which a command joins this cluster instead of starting a Ray of its own."""
+    return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+
+
+@pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
     """The published recipe with a small network and batch: an iteration takes about a second."""
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""The training command, on a Ray of its own."""
+"""The training command in a process of its own."""
 
 from __future__ import annotations
 

@@ -136,10 +136,11 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(joining: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run of four iterations with the switch after two; its root and what it printed."""
     root = tmp_path_factory.mktemp("root")
-    done = run_train(root, *FOUR_ITERATIONS, log=root.with_name("log"))
+    log = root.with_name("log")
+    done = run_train(root, *FOUR_ITERATIONS, log=log, environment=joining)
     assert done.process.returncode == 0
     return root, done.output
 
@@ -213,10 +214,11 @@ SEARCH = [
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(joining: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of a search of two trials, of which the newest policy alone is kept."""
     root = tmp_path_factory.mktemp("searched")
-    done = run_train(root, *SEARCH, log=root.with_name("search"), tiny_recipe=True)
+    log = root.with_name("search")
+    done = run_train(root, *SEARCH, log=log, environment=joining, tiny_recipe=True)
     assert done.process.returncode == 0
     return root
 
@@ -245,8 +247,11 @@ def test_of_a_search_s_policies_the_newest_of_each_trial_and_the_best_are_kept(
     assert others <= {result["policy"], best.version}
 
 
-def test_a_finished_search_is_not_trained_again(searched: Path, tmp_path: Path) -> None:
-    again = run_train(searched, *SEARCH, log=tmp_path / "log", tiny_recipe=True)
+def test_a_finished_search_is_not_trained_again(
+    searched: Path, joining: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    again = run_train(searched, *SEARCH, log=log, environment=joining, tiny_recipe=True)
     assert again.process.returncode == 0
     assert "resuming run s" in again.output
     assert again.iterations() == []

@@ -22,8 +22,10 @@ OPTIONS = (
 
 
 @pytest.mark.long
-def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path: Path) -> None:
-    ended = run_train(tmp_path, *OPTIONS, log=tmp_path / "first")
+def test_a_run_that_diverges_says_so_and_keeps_what_was_good(
+    joining: dict[str, str], tmp_path: Path
+) -> None:
+    ended = run_train(tmp_path, *OPTIONS, log=tmp_path / "first", environment=joining)
     assert ended.process.returncode == 1
     assert "diverged in iteration 4: total_loss is nan" in ended.output
     folder = tmp_path / "runs" / "d"
@@ -40,7 +42,7 @@ def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path: Path) -> 
         last = list(csv.DictReader(table))[-1]
     assert "total_loss" in last["diverged"]
 
-    again = run_train(tmp_path, *OPTIONS, log=tmp_path / "second")
+    again = run_train(tmp_path, *OPTIONS, log=tmp_path / "second", environment=joining)
     assert again.process.returncode == 1
     assert "diverged in iteration 4" in again.output
     assert [policy.name[:8] for policy in (folder / "policies").iterdir()] == ["d-000002"]

@@ -39,11 +39,11 @@ def begin(root: Path, name: str) -> AbstractContextManager[Training]:
 
 
 @pytest.fixture(scope="module")
-def told_to_end(root: Path) -> Iterator[Training]:
+def told_to_end(root: Path, joining: dict[str, str]) -> Iterator[Training]:
     """It lost an env runner and the trial's own process, and was told to end."""
     with begin(root, "told to end") as run:
         run.wait_for_more(3)
-        second = run_train(root, *OPTIONS, log=root.with_name("second"))
+        second = run_train(root, *OPTIONS, log=root.with_name("second"), environment=joining)
         assert second.process.returncode == 1, "two processes train the same run"
         assert f"process {run.process.pid} on" in second.output
         kill(victims(run.process.pid, "env runner"))
@@ -121,12 +121,12 @@ def test_it_goes_on_in_the_phase_of_its_iteration(resumed: Training, root: Path)
 
 
 def test_where_every_checkpoint_is_damaged_it_ends_with_a_message(
-    resumed: Training, root: Path
+    resumed: Training, root: Path, joining: dict[str, str]
 ) -> None:
     before = (root / "runs" / "s" / "progress.csv").read_bytes()
     for checkpoint in trial(root).glob("checkpoint_*"):
         checkpoint.write_bytes(b"")
-    refused = run_train(root, *OPTIONS, log=root.with_name("refused"))
+    refused = run_train(root, *OPTIONS, log=root.with_name("refused"), environment=joining)
     assert refused.process.returncode == 1
     assert "--restart" in refused.output
     assert "Traceback" not in refused.output

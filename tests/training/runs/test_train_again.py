@@ -83,17 +83,19 @@ def test_trials_that_had_ended_train_no_more_and_their_last_policies_are_publish
     assert (latest.trial, latest.iteration) == (best, 2)
 
 
-def test_sigterm_while_the_result_is_chosen_leaves_it_to_the_same_command(tmp_path: Path) -> None:
+def test_sigterm_while_the_result_is_chosen_leaves_it_to_the_same_command(
+    joining: dict[str, str], tmp_path: Path
+) -> None:
     root, log = tmp_path / "root", tmp_path / "log"
     options = ["--run-name", "v", *TINY, "--validation-tracks", "1", "--max-iters", "1"]
-    with training(root, *options, log=log) as running:
+    with training(root, *options, log=log, environment=joining) as running:
         running.wait_for("choosing")
         running.process.send_signal(signal.SIGTERM)
         running.process.wait()
     assert running.process.returncode == 128 + signal.SIGTERM
     assert "result: " not in running.output
     assert not (root / "runs" / "v" / "best_config.json").exists()
-    resumed = run_train(root, *options, log=log)
+    resumed = run_train(root, *options, log=log, environment=joining)
     assert resumed.process.returncode == 0
     assert resumed.iterations() == []
     result = json.loads((root / "runs" / "v" / "best_config.json").read_text())
