@@ -49,6 +49,7 @@ RUN python -m pip install --no-cache-dir \
     llvmlite==0.50.0 \
     fastapi==0.165.0 \
     fastapi-offline==1.7.7 \
+    python-multipart==0.0.34 \
     pydantic-settings==2.16.3 \
     httpx==0.28.1 \
     cachetools==8.0.2 \

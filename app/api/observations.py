@@ -1,4 +1,4 @@
-"""Decode the body of a query, JSON or npy, to an array. Nothing is unpickled."""
+"""Decode the body of a query, JSON, npy or pictures, to an array. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from starlette.requests import Request
 
+from app.api.pictures import frames_from_pictures, from_base64
 from app.api.schemas import ActBody
 from app.problems import ProblemError, invalid
 from training.environment.observation import FRAME_SHAPE, Pipeline
@@ -24,6 +25,7 @@ from training.environment.pipeline import shrink, to_grey
 
 JSON: Final = "application/json"
 NPY: Final = "application/x-npy"
+FORM: Final = "multipart/form-data"
 
 FIELD = "observations"
 
@@ -39,14 +41,14 @@ _NPY_ERRORS: Final = (
 _NPY_PARSER: Final = Lock()
 """CPython 3.11 counts its parser's depth for all threads together, so parallel parsing may fail."""
 
-MediaType = Literal["application/json", "application/x-npy"]
+MediaType = Literal["application/json", "application/x-npy", "multipart/form-data"]
 
 
 def media_type(request: Request) -> MediaType:
     """Return the media type of a request's body.
 
     Raises:
-        ProblemError: 415: it is neither JSON nor npy, or it is compressed.
+        ProblemError: 415: it is neither JSON nor npy nor a form, or it is compressed.
     """
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
@@ -62,24 +64,26 @@ def media_type(request: Request) -> MediaType:
         return JSON
     if given == NPY:
         return NPY
+    if given == FORM:
+        return FORM
     raise ProblemError(
         415,
         "bad-media-type",
-        f"Content-Type is {given or 'missing'}; send {JSON} or {NPY}",
+        f"Content-Type is {given or 'missing'}; send {JSON}, {NPY} or {FORM}",
         field="header.content-type",
-        headers={"Accept-Post": f"{JSON}, {NPY}"},
+        headers={"Accept-Post": f"{JSON}, {NPY}, {FORM}"},
     )
 
 
 def decode(
-    content: bytes, media: MediaType, pipeline: Pipeline, max_batch: int
+    content: bytes | list[bytes], media: MediaType, pipeline: Pipeline, max_batch: int
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Return the observations in a body.
 
     Integers of any width are pixels from 0 to 255, floats of any width are pixels from 0 to 1.
 
     Args:
-        content: The body.
+        content: The body, or the files of a form.
         media: Its media type.
         pipeline: The policy's pipeline: sizes, and how raw frames become observations.
         max_batch: Largest batch.
@@ -91,13 +95,19 @@ def decode(
         ProblemError: 400: the body cannot be decoded. 422: its shape, dtype or range is not
             accepted.
     """
-    if media == NPY:
-        array = _from_npy(content, pipeline, max_batch)
-        pixels = _to_pixels(array, None)
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
+    if isinstance(content, list):
+        pixels = frames_from_pictures(content, pipeline, max_batch)
+    elif media == NPY:
+        pixels = _to_pixels(_from_npy(content, pipeline, max_batch), None)
     else:
         body = _json_body(content)
-        array = _from_lists(body.observations, pipeline, max_batch)
-        pixels = _to_pixels(array, body.dtype)
+        if body.frames is not None:
+            files = [from_base64(text) for text in body.frames]
+            pixels = frames_from_pictures(files, pipeline, max_batch)
+        else:
+            lists = body.observations or []
+            pixels = _to_pixels(_from_lists(lists, pipeline, max_batch), body.dtype)
     observation = pipeline.observation_shape
     if pixels.shape[-3:] == observation and pixels.ndim <= 4:
         return pixels.reshape(-1, *observation)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.parameters import Seed
 from app.policies.names import SERVED, PolicyName, Source
@@ -21,12 +21,21 @@ class ActBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    observations: Annotated[list[Any], Field(min_length=1)]
+    observations: Annotated[list[Any], Field(min_length=1)] | None = None
     """Nested lists: one observation (size, size, stack), a batch (N, size, size, stack), the last
     raw frames (stack, 96, 96, 3), oldest first, or a batch of those. Integers from 0 to 255, or
     numbers from 0 to 1."""
     dtype: Literal["uint8", "float32"] | None = None
     """Type of the numbers. Default: uint8 if all are integers, else float32."""
+    frames: Annotated[list[str], Field(min_length=1)] | None = None
+    """In place of observations: the last raw frames, oldest first, as PNG or JPEG in base64, or
+    those of several observations one after the other. 96 × 96 pixels each."""
+
+    @model_validator(mode="after")
+    def _has_one_of_both(self) -> Self:
+        if (self.observations is None) == (self.frames is None):
+            raise ValueError("give either observations or frames")
+        return self
 
 
 class ActQuery(BaseModel):

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.observations import JSON, NPY, decode, media_type
+from app.api.observations import FORM, JSON, NPY, decode, media_type
+from app.api.pictures import read_form
 from app.api.schemas import ActBody, Actions, ActQuery
 from app.api.service import Service, policy_headers
 from app.problems import problems
@@ -27,6 +28,19 @@ _BODY: dict[str, Any] = {
                     "type": "string",
                     "format": "binary",
                     "description": "What `numpy.save` writes; a quarter of the size of JSON.",
+                }
+            },
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "frames": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "The last raw frames, oldest first, as PNG or JPEG.",
+                        }
+                    },
+                    "required": ["frames"],
                 }
             },
         },
@@ -53,7 +67,7 @@ def act_routes(service: Service) -> APIRouter:
         """
         media = media_type(request)
         # app.middleware.admission has read it whole, within the limits.
-        content = await request.body()
+        content = await read_form(request) if media == FORM else await request.body()
         # After the body has arrived: a newer policy may have been loaded meanwhile.
         loaded = await service.policies.find(query.policy)
 

@@ -55,7 +55,7 @@ async def test_the_document_describes_bodies_and_bounds(bench: Bench) -> None:
     paths = (await bench.client.get("/openapi.json")).json()["paths"]
     body = paths["/act"]["post"]["requestBody"]
     assert body["required"]
-    assert set(body["content"]) == {"application/json", "application/x-npy"}
+    assert set(body["content"]) == {"application/json", "application/x-npy", "multipart/form-data"}
     bounds = {each["name"]: each["schema"] for each in paths["/gif"]["get"]["parameters"]}
     assert (bounds["episodes"]["minimum"], bounds["episodes"]["maximum"]) == (1, 5)
     assert (bounds["seed"]["minimum"], bounds["seed"]["maximum"]) == (0, 2**31 - 1)

@@ -113,7 +113,7 @@ async def test_what_is_not_json(bench: Bench, content: bytes) -> None:
     ("document", "field"),
     [
         ([], "body"),
-        ({}, "observations"),
+        ({}, "body"),
         ({"observations": []}, "observations"),
         ({"observations": "abc"}, "observations"),
         ({"observations": [1], "pixels": 1}, "pixels"),
