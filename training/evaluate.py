@@ -65,7 +65,7 @@ def score(options: ScoreOptions) -> None:
     Raises:
         WorkerDiedError, BrokenPolicyError: See ``training.evaluation.parallel``.
     """
-    policy = load_policy(choose_root(options.checkpoint))
+    policy = load_policy(choose_root(options.checkpoint), root=choose_root())
     own_filter = policy.description.action_filter
     action_filter = options.applied_to(own_filter)
     print(_driving(policy, action_filter))
@@ -84,7 +84,7 @@ def score(options: ScoreOptions) -> None:
 
 def film(options: FilmOptions) -> None:
     """Drive the episodes, print their scores, and write the film and the report."""
-    policy = load_policy(choose_root(options.checkpoint))
+    policy = load_policy(choose_root(options.checkpoint), root=choose_root())
     action_filter = options.applied_to(policy.description.action_filter)
     episodes = drive_episodes(policy, action_filter, options)
     told = {

@@ -22,7 +22,9 @@ import ray
 import tyro
 
 from training.environment.seeds import GIVEN_SEEDS
+from training.evaluation.sources import load_policy
 from training.recipe import RECIPES, Recipe
+from training.rllib.checkpoint import NotACheckpointError
 from training.rllib.resources import NoResourcesError, Resources, plan, wait_for_cluster
 from training.runs.lock import RunLockedError
 from training.runs.progress_report import ProgressReport
@@ -33,6 +35,8 @@ from training.runs.search import TrialRecords
 from training.runs.tensorboard import TensorBoardCallback
 from training.runs.tuning import TrialsFailedError, tune_trials
 from training.store.background import StorageQueue
+from training.store.policies import NoPolicyError
+from training.store.published import BrokenPolicyError
 from training.store.storage import Storage, StorageError, choose_root
 from training.validation.conclusion import conclude, told_to_end
 from training.validation.finals import MOST_TRACKS
@@ -67,6 +71,10 @@ class RunOptions:
     """Name of the run; the same name resumes it. Else the Anyscale job's id, or recipe and time."""
     skip_asha: bool = False
     """Train one trial with the recipe's own hyperparameters instead of searching."""
+    init_from: str | None = None
+    """Start from the weights of this policy: a version in the storage root, a published folder, a
+    checkpoint, or bundled. Its network and pipeline must be the recipe's. The value function
+    starts anew unless it shares the policy's encoder, and then its last layer does."""
     seed: int = 0
     """Seed of environments, sampling, initial weights and the search."""
     num_gpus: float | None = None
@@ -159,8 +167,12 @@ def _carry_out(command: Command, run: Run) -> signal.Signals | None:
         **asdict(recipe),
         "recipe": command.recipe_name,
     }
+    if options.init_from is not None:
+        settings["init_from"] = options.init_from
     resume = run.prepare(settings, resume=options.resume, restart=options.restart)
     _say(f"{'resuming' if resume else 'starting'} run {run.name} in {run.address}")
+    if options.init_from is not None and not resume:
+        run.write_initial_weights(_initial_weights(options.init_from, command, run))
     connect()
     cpus, gpus = wait_for_cluster(options.num_gpus)
     resources = plan(
@@ -216,6 +228,7 @@ def _train(
             records=records,
             rows=report.rows,
             seed=options.seed,
+            initial_weights=None if options.init_from is None else run.initial_weights_file,
             callbacks=[
                 report,
                 publishing,
@@ -243,6 +256,20 @@ def _train(
     if end.told_by is not None:
         _say(f"interrupted; --run-name {run.name} with the same options chooses its result")
     return end.told_by
+
+
+def _initial_weights(source: str, command: Command, run: Run) -> bytes:
+    """The weights that ``--init-from`` names, if they fit the recipe."""
+    try:
+        policy = load_policy(source, root=run.storage.root)
+    except (NoPolicyError, BrokenPolicyError, NotACheckpointError, OSError) as error:
+        raise ValueError(f"--init-from {source}: {error}") from error
+    if differences := policy.description.differences(command.recipe.description()):
+        raise ValueError(
+            f"--init-from {source} does not fit the recipe {command.recipe_name}: "
+            f"{'; '.join(differences)}. Choose the recipe that it was trained with"
+        )
+    return policy.weights
 
 
 def _refuse_searched(command: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from datetime import datetime
@@ -51,6 +52,24 @@ class PolicyDescription(pydantic.BaseModel, frozen=True, extra="forbid"):
             self.pipeline.stack,
             output_count(self.action_mapping),
         )
+
+    def differences(self, other: PolicyDescription) -> list[str]:
+        """What differs from another description so that its weights have another meaning."""
+        mine, others = (
+            {
+                "frame_skip": described.pipeline.frame_skip,
+                "size": described.pipeline.size,
+                "stack": described.pipeline.stack,
+                **dataclasses.asdict(described.network),
+                "action_mapping": described.action_mapping,
+            }
+            for described in (self, other)
+        )
+        return [
+            f"its {name} is {value!r} instead of {others[name]!r}"
+            for name, value in mine.items()
+            if value != others[name]
+        ]
 
 
 class Manifest(PolicyDescription, frozen=True, extra="forbid"):

@@ -20,6 +20,7 @@ from training.store.storage import Storage, StorageError
 ResumeMode = Literal["auto", "never", "must"]
 
 SETTINGS_FILE = "run.json"
+_INITIAL_WEIGHTS_FILE = "initial_weights.safetensors"
 _RESTART_FILE = "restarted.json"
 """Which job has begun the run again."""
 _OLD_STATE = "experiment_state-"
@@ -154,6 +155,18 @@ class Run:
             )
         except (FileNotFoundError, ValueError, LookupError, TypeError):
             return False
+
+    @property
+    def initial_weights_file(self) -> str:
+        """The weights that trials start from, relative to the storage root."""
+        return f"{self.folder}/{_INITIAL_WEIGHTS_FILE}"
+
+    def write_initial_weights(self, weights: bytes) -> None:
+        """Keep the weights that trials start from; raises StorageError."""
+        try:
+            self.storage.write(self.initial_weights_file, weights)
+        except OSError as error:
+            raise self.storage.failure(error) from error
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON document into the run's folder."""

@@ -39,6 +39,8 @@ RESTORED: Final = "restored"
 CANNOT_RESTORE: Final = "cannot_restore"
 """Key of a result of a trial that has checkpoints and cannot be restored: why."""
 
+_ACTOR: Final = "actor."
+"""Prefix of the actor's weights in the module's."""
 _RESTART_S: Final = 300.0
 """Seconds for which all env runners may be missing."""
 _STOP_S: Final = 20.0
@@ -151,12 +153,15 @@ class DrivingPPO(PPO):  # type: ignore[misc]
     def _restore(self, store: TrialStore) -> None:
         try:
             checkpoint, skipped = store.restore()
+            initial = store.read_initial_weights() if checkpoint is None else None
         except NoCompleteCheckpointError as error:
             self._notes[CANNOT_RESTORE] = str(error)
             return
         except OSError as error:
             self._notes |= {STORAGE_FAILURE: str(error), UNSTORED_S: store.settings.patience_s}
             return
+        if initial is not None:
+            self._start_from(initial)
         if checkpoint is None:
             return
         self.set_state(checkpoint.state)
@@ -167,6 +172,14 @@ class DrivingPPO(PPO):  # type: ignore[misc]
         self._seconds_before = float(metadata.result.get(TIME_TOTAL_S) or 0.0)
         reasons = "".join(f"; {name} is skipped: {why}" for name, why in skipped.items())
         self._notes[RESTORED] = f"continues after iteration {metadata.iteration}{reasons}"
+
+    def _start_from(self, weights: bytes) -> None:
+        """Replace the actor's weights, contents of ``policy.safetensors``, before any training."""
+        state = self.get_state()
+        module = _module_state(state)
+        for name, tensor in safetensors.torch.load(weights).items():
+            module[_ACTOR + name] = tensor.numpy()
+        self.set_state(state)
 
     def _save(self, store: TrialStore, result: dict[str, Any]) -> None:
         iteration, settings = int(result[TRAINING_ITERATION]), store.settings
@@ -189,13 +202,17 @@ class DrivingPPO(PPO):  # type: ignore[misc]
 
 def _actor_weights(state: Mapping[str, Any]) -> bytes:
     """The policy's weights in an algorithm's state, as the contents of ``policy.safetensors``."""
-    learner = state[COMPONENT_LEARNER_GROUP][COMPONENT_LEARNER]
-    module = learner[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-    prefix = "actor."
     return safetensors.torch.save(
         {
-            name.removeprefix(prefix): torch.as_tensor(value).contiguous()
-            for name, value in module.items()
-            if name.startswith(prefix)
+            name.removeprefix(_ACTOR): torch.as_tensor(value).contiguous()
+            for name, value in _module_state(state).items()
+            if name.startswith(_ACTOR)
         }
     )
+
+
+def _module_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The module's weights by name in an algorithm's state."""
+    learner = state[COMPONENT_LEARNER_GROUP][COMPONENT_LEARNER]
+    weights: dict[str, Any] = learner[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+    return weights

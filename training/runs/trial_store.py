@@ -38,6 +38,8 @@ class TrialSettings:
     """Iterations between checkpoints."""
     milestones: frozenset[int] = frozenset()
     """Iterations after which a search may stop the trial; it takes a checkpoint there."""
+    initial_weights: str | None = None
+    """File with the weights that the trial starts from, relative to the storage root."""
     patience_s: float = STORAGE_PATIENCE_S
     """Seconds that storage may fail before the trial gives up."""
 
@@ -64,6 +66,18 @@ class TrialStore:
         self._folder = f"{settings.run_folder}/{trial}"
         self._table = TrialTable()
         self._queue = StorageQueue(f"checkpoints of {trial}")
+
+    def read_initial_weights(self) -> bytes | None:
+        """Read the weights to start from, with retries; None if there are none.
+
+        Raises:
+            OSError: Storage failed for too long.
+        """
+        file = self.settings.initial_weights
+        if file is None:
+            return None
+        read = partial(self.settings.storage.read, file)
+        return retry(read, "reading the initial weights", timeout_s=self.settings.patience_s)
 
     def restore(self) -> tuple[Checkpoint | None, dict[str, str]]:
         """Read the newest complete checkpoint and the rows before it, with retries.

@@ -149,6 +149,7 @@ def tune_trials(
     rows: Sequence[ProgressRow],
     seed: int,
     callbacks: Sequence[Callback],
+    initial_weights: str | None = None,
     patience_s: float = STORAGE_PATIENCE_S,
 ) -> Outcome:
     """Run a run's trials until they end or a signal comes.
@@ -164,6 +165,7 @@ def tune_trials(
         rows: What they have trained before.
         seed: Of environments, sampling and initial weights.
         callbacks: Are told of results.
+        initial_weights: File with the weights that trials start from, relative to the storage root.
         patience_s: Seconds that storage may fail.
 
     Raises:
@@ -193,6 +195,7 @@ def tune_trials(
             max_iters=recipe.max_iters,
             checkpoint_every=recipe.checkpoint_every,
             milestones=milestones(recipe) if searching else frozenset(),
+            initial_weights=initial_weights,
             patience_s=patience_s,
         )
         config = build_config(recipe, resources, seed=seed, searching=searching)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import pydantic
 
@@ -20,6 +22,9 @@ from training.policy.manifest import (
 )
 from training.store.layout import PolicyRef
 from training.store.storage import Storage
+
+BUNDLED_FOLDER: Final = Path(__file__).parents[2] / "app" / "bundled"
+"""The policy that comes with the project."""
 
 
 class BrokenPolicyError(Exception):

@@ -7,11 +7,12 @@ from statistics import fmean
 import pytest
 
 from app.errors import PolicyNotFoundError
-from app.policies.bundled import FOLDER, read_bundled, read_bundled_progress
+from app.policies.bundled import read_bundled, read_bundled_progress
 from app.policies.loading import load_bundled
 from training.evaluation.progress import read_progress
 from training.evaluation.rollout import drive
 from training.policy.manifest import WEIGHTS_FILE
+from training.store.published import BUNDLED_FOLDER
 
 MOST_BYTES = 10_000_000
 
@@ -21,7 +22,7 @@ def test_it_is_whole_and_small() -> None:
     assert load_bundled().version == manifest.version
     # The digest was checked; the version promises a part of it.
     assert manifest.version.endswith(manifest.digest[:8])
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in BUNDLED_FOLDER.iterdir()) <= MOST_BYTES
 
 
 def test_it_drives() -> None:
@@ -36,7 +37,7 @@ def test_its_table_is_of_its_trial() -> None:
 
 
 def test_its_score_is_its_own() -> None:
-    report = json.loads((FOLDER / "score.json").read_bytes())
+    report = json.loads((BUNDLED_FOLDER / "score.json").read_bytes())
     manifest = read_bundled().manifest
     assert (report["policy"], report["sha256"]) == (manifest.version, manifest.digest)
     assert report["comparable"]
@@ -44,10 +45,10 @@ def test_its_score_is_its_own() -> None:
 
 
 def test_what_is_not_whole_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
+    monkeypatch.setattr("app.policies.bundled.BUNDLED_FOLDER", tmp_path)
     with pytest.raises(PolicyNotFoundError, match="cannot be used"):
         load_bundled()
-    (tmp_path / "manifest.json").write_bytes((FOLDER / "manifest.json").read_bytes())
+    (tmp_path / "manifest.json").write_bytes((BUNDLED_FOLDER / "manifest.json").read_bytes())
     with pytest.raises(PolicyNotFoundError, match="is missing"):
         load_bundled()
     (tmp_path / WEIGHTS_FILE).write_bytes(b"torn")
