@@ -78,6 +78,7 @@ POSITIONS = (0, 50, 99)
 
 
 def cut(percent: int, content: bytes) -> bytes:
+    content = content.rstrip(b" ")  # pointers are padded
     return content[: len(content) * percent // 100]
 
 
@@ -157,7 +158,7 @@ WEIGHTS_DAMAGES: Damages = {
 MANIFEST_DAMAGES: Damages = {
     **_changed(MANIFEST_FILE, {"cut": "is not valid", "flip": "is not valid"}),
     "another value": (
-        lambda c: c.rewrite(MANIFEST_FILE, lambda m: m.replace(b"explore", b"stabilize")),
+        lambda c: c.rewrite(MANIFEST_FILE, lambda m: m.replace(b"explore", b"finetune")),
         "it was changed after it was published",
     ),
     "noise": (lambda c: c.rewrite(MANIFEST_FILE, lambda m: b"\xff\0"), "is not valid"),

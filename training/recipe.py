@@ -18,6 +18,7 @@ from training.environment.coaching import Coaching
 from training.environment.observation import Pipeline
 from training.environment.pipeline import Simulator
 from training.policy.manifest import PolicyDescription
+from training.policy.name import PhaseName
 from training.policy.network import (
     ConvLayer,
     CriticKind,
@@ -63,13 +64,13 @@ class Recipe:
     max_iters: int = 1000
     """Training iterations of a trial; each samples one batch and learns from it."""
     finetune_at: int = 500
-    """Last iteration of the exploring phase; the iterations after it stabilize."""
+    """Last iteration of phase explore; the iterations after it are of phase finetune."""
     finetune_lr: float = 5e-5
-    """Learning rate of the stabilizing phase."""
+    """Learning rate in phase finetune."""
     finetune_entropy: float = 1e-3
-    """Entropy coefficient of the stabilizing phase."""
+    """Entropy coefficient in phase finetune."""
     finetune_clip: float = 0.15
-    """PPO clip range of the stabilizing phase."""
+    """PPO clip range in phase finetune."""
     anneal_to: float = 1.0
     """Over a trial, learning rate and entropy coefficient are multiplied by a factor that falls
     from 1 to this, linearly; 1 leaves them alone within each phase."""
@@ -77,11 +78,11 @@ class Recipe:
     """Trials of the hyperparameter search."""
 
     lr: float = 2e-4
-    """Adam's learning rate while exploring (searched)."""
+    """Adam's learning rate in phase explore (searched)."""
     entropy_coeff: float = 0.037
-    """Weight of the entropy bonus while exploring (searched)."""
+    """Weight of the entropy bonus in phase explore (searched)."""
     clip_param: float = 0.2
-    """PPO's clip range for the probability ratio while exploring."""
+    """PPO's clip range for the probability ratio in phase explore."""
     gamma: float = 0.99
     """Discount per decision."""
     gae_lambda: float = 0.95
@@ -128,7 +129,7 @@ class Recipe:
     initialization: Annotated[Initialization, tyro.conf.Suppress] = "default"
     coaching: Annotated[Coaching, tyro.conf.Suppress] = field(default_factory=Coaching)
     finetune_coaching: Annotated[Coaching, tyro.conf.Suppress] = field(default_factory=Coaching)
-    """Coaching of the stabilizing phase."""
+    """Coaching in phase finetune."""
     action_mapping: Annotated[ActionMapping, tyro.conf.Suppress] = "clip_unit_to_bounds"
     action_filter: Annotated[ActionFilter, tyro.conf.Suppress] = field(
         default_factory=lambda: ActionFilter(smooth_alpha=0.2, steer_deadzone=0.05, steer_clip=0.8)
@@ -173,9 +174,9 @@ class Recipe:
                 "a minibatch is a part of the batch"
             )
 
-    def phase(self, iteration: int) -> str:
+    def phase(self, iteration: int) -> PhaseName:
         """The phase that trains iteration ``iteration`` (counted from 1)."""
-        return "explore" if iteration <= self.finetune_at else "stabilize"
+        return "explore" if iteration <= self.finetune_at else "finetune"
 
     def coaching_in(self, iteration: int) -> Coaching:
         """The coaching of that iteration (counted from 1)."""

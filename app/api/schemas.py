@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.parameters import Seed
 from app.policies.names import SERVED, PolicyName, Source
 from training.environment.observation import Pipeline
+from training.policy.name import PhaseName
 
 if TYPE_CHECKING:
     from training.policy.manifest import Manifest
@@ -100,7 +101,7 @@ class PolicySummary(BaseModel):
     trial: str
     recipe: str
     iteration: int
-    phase: Literal["explore", "stabilize"]
+    phase: PhaseName
     env_steps: int
     """Decisions that the trial had sampled."""
     mean_return: float | None

@@ -107,7 +107,7 @@ function switchLine({ finetune_at: at }, { first, last, right, bottom, x }) {
     svg(
       "text",
       { class: "switch", x: x(at) + (left ? -6 : 6), y: bottom - 8, "text-anchor": left ? "end" : "start" },
-      `stabilizing after ${number(at)}`,
+      `fine-tuning after ${number(at)}`,
     ),
   ];
 }
@@ -135,7 +135,7 @@ function words({ iteration, phase: phases, return_mean, finetune_at }) {
     known.length > 0
       ? `The mean return is ${number(known.at(-1))} at the end and ${number(Math.max(...known))} at best.`
       : "No episode has ended yet.",
-    ...(finetune_at === null ? [] : [`The stabilizing phase begins after iteration ${finetune_at}.`]),
+    ...(finetune_at === null ? [] : [`Fine-tuning begins after iteration ${finetune_at}.`]),
   ].join(" ");
 }
 

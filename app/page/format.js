@@ -21,7 +21,7 @@ export function age(moment) {
   return "< 1 min";
 }
 
-const PHASES = { explore: "exploring", stabilize: "stabilizing" };
+const PHASES = { explore: "exploring", finetune: "fine-tuning" };
 
 /** The name of a phase of training. */
 export const phase = (name) => PHASES[name] ?? name;

@@ -98,7 +98,7 @@ def test_the_job_trains_in_both_phases_on_the_t4_s_node(trained: str, job: Job) 
     assert f"starting run {job.id}" in trained
     assert "learns on 1 GPU (the cluster has 4 CPUs and 1 GPUs)" in trained
     assert "explore" in trained
-    assert "stabilize" in trained
+    assert "finetune" in trained
 
 
 def test_the_job_publishes_to_the_bucket(trained: str, anyscale: Anyscale, job: Job) -> None:

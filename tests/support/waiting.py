@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-PATIENCE_S: Final = 300.0
+PATIENCE_S: Final = 900.0
 """How long a test waits for something that has to happen. It only passes where a test fails."""
 _POLL_S: Final = 0.02
 

@@ -56,14 +56,14 @@ def test_every_combination_that_the_search_can_draw_is_taken() -> None:
 
 @pytest.mark.parametrize(
     ("iteration", "phase"),
-    [(1, "explore"), (499, "explore"), (500, "explore"), (501, "stabilize"), (1000, "stabilize")],
+    [(1, "explore"), (499, "explore"), (500, "explore"), (501, "finetune"), (1000, "finetune")],
 )
-def test_iterations_after_the_switch_stabilize(iteration: int, phase: str) -> None:
+def test_iterations_after_the_switch_finetune(iteration: int, phase: str) -> None:
     assert Recipe().phase(iteration) == phase
 
 
-def test_a_recipe_may_stabilize_from_the_start_or_never() -> None:
-    assert Recipe(finetune_at=0).phase(1) == "stabilize"
+def test_a_recipe_may_finetune_from_the_start_or_never() -> None:
+    assert Recipe(finetune_at=0).phase(1) == "finetune"
     assert Recipe(max_iters=10, finetune_at=10).phase(10) == "explore"
 
 

@@ -150,7 +150,7 @@ def test_a_run_leaves_its_tables_config_and_policies(finished: tuple[Path, str])
     run = root / "runs" / "a"
     rows = read_progress((run / "progress.csv").read_bytes())
     assert [row.iteration for row in rows] == [1, 2, 3, 4]
-    assert [row.phase for row in rows] == ["explore", "explore", "stabilize", "stabilize"]
+    assert [row.phase for row in rows] == ["explore", "explore", "finetune", "finetune"]
     assert [row.entropy_coeff for row in rows] == [0.037, 0.037, 1e-3, 1e-3]
     trial = rows[0].trial
     with (run / trial / "progress.csv").open() as file:

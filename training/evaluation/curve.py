@@ -66,7 +66,7 @@ def draw_curve(
             label=name,
         )
     if switch is not None and 0 < switch <= max(iterations):
-        axes.axvline(switch, color="red", linestyle="--", label=f"stabilize after {switch}")
+        axes.axvline(switch, color="red", linestyle="--", label=f"finetune after {switch}")
     if all(math.isnan(row.return_mean) for row in rows):
         axes.text(0.5, 0.5, "no episode has ended yet", ha="center", transform=axes.transAxes)
     # Iterations whose returns are not known yet count too.

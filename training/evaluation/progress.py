@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any, Final
 
+from training.policy.name import current_phase
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,7 +27,7 @@ class ProgressRow:
     trial: str
     iteration: int
     phase: str
-    """``explore`` or ``stabilize``; empty where a table does not tell."""
+    """``explore`` or ``finetune``; empty where a table does not tell."""
     env_steps: int
     """Decisions that the trial had sampled."""
     return_min: float
@@ -158,7 +160,7 @@ def _read_row(
     return ProgressRow(
         trial=texts.get("trial", ""),
         iteration=int(iteration),
-        phase=texts.get("phase", ""),
+        phase=str(current_phase(texts.get("phase", ""))),
         env_steps=0 if math.isnan(steps) else int(steps),
         **numbers,
     )
@@ -198,6 +200,6 @@ def best_trial(rows: Sequence[ProgressRow]) -> str:
 
 
 def switch_iteration(rows: Iterable[ProgressRow]) -> int | None:
-    """The last iteration of the exploring phase, once a stabilizing one was seen."""
-    stabilizing = [row.iteration for row in rows if row.phase == "stabilize"]
-    return min(stabilizing) - 1 if stabilizing else None
+    """The last iteration of phase ``explore``, once one of ``finetune`` was seen."""
+    finetuning = [row.iteration for row in rows if row.phase == "finetune"]
+    return min(finetuning) - 1 if finetuning else None

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from training.environment.actions import ActionFilter, ActionMapping, output_count
 from training.environment.observation import Pipeline
-from training.policy.name import Name
+from training.policy.name import Name, Phase
 from training.policy.network import Actor, NetworkShape, Precision
 
 FORMAT_VERSION: Final = 1
@@ -82,7 +82,7 @@ class Manifest(PolicyDescription, frozen=True, extra="forbid"):
     run: Name
     trial: Name
     iteration: Annotated[int, Field(ge=0)]
-    phase: Literal["explore", "stabilize"]
+    phase: Phase
     env_steps: Annotated[int, Field(ge=0)]
     """Decisions that the trial had sampled."""
     mean_return: pydantic.FiniteFloat | None

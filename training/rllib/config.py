@@ -21,7 +21,7 @@ from training.rllib.env_runner import DrivingEnvRunner
 from training.rllib.fresh_tracks import FreshTracks
 from training.rllib.learner import ADAM_EPSILON, PRECISION, DrivingLearner
 from training.rllib.module import module_spec
-from training.rllib.phases import StabilizationCallback
+from training.rllib.phases import PhaseCallback
 from training.rllib.resources import Resources
 from training.rllib.returns import ReportReturns
 
@@ -155,7 +155,7 @@ def build_config(
             kl_coeff=recipe.kl_coeff,
             kl_target=recipe.kl_target,
         )
-        .callbacks([ReportReturns, FreshTracks, functools.partial(StabilizationCallback, recipe)])
+        .callbacks([ReportReturns, FreshTracks, functools.partial(PhaseCallback, recipe)])
         .debugging(seed=None if seed is None else spread(seed), log_level="ERROR")
     )
     if not batched:

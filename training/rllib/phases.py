@@ -1,4 +1,4 @@
-"""Explore → stabilize: the switch of learning rate, entropy bonus, clip range and coaching."""
+"""Explore → finetune: the switch of learning rate, entropy bonus, clip range and coaching."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.recipe import Recipe
 from training.rllib.learner import Coefficients, DrivingLearner
 
 
-class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
+class PhaseCallback(RLlibCallback):  # type: ignore[misc]
     """Switches phases once ``recipe.finetune_at`` iterations are trained, and reports both.
 
     Learning rate, entropy coefficient and clip range are functions of the trial's configuration and
@@ -73,7 +73,7 @@ class StabilizationCallback(RLlibCallback):  # type: ignore[misc]
         """What is in force in iteration ``iteration`` (counted from 1)."""
         recipe = self._recipe
         phase = self._exploring
-        if recipe.phase(iteration) == "stabilize":
+        if recipe.phase(iteration) == "finetune":
             phase = Coefficients(
                 lr=recipe.finetune_lr,
                 entropy_coeff=recipe.finetune_entropy,

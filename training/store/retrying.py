@@ -16,11 +16,13 @@ STORAGE_PATIENCE_S = 600.0
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+_DOUBLINGS = 5
+"""After these the pause no longer grows."""
 
 
 def pause_before(attempt: int) -> float:
     """Seconds to wait before retry number ``attempt``, counted from 1."""
-    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (attempt - 1))
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempt - 1, _DOUBLINGS))
 
 
 def retry(

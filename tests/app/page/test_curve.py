@@ -16,8 +16,8 @@ def test_the_curve(open_page: OpenPage, site: Site) -> None:
     page.locator("#curve").scroll_into_view_if_needed()
     drawing = page.locator("#curve svg")
     expect(drawing).to_have_accessible_name("Return per training iteration")
-    expect(drawing.locator("desc")).to_contain_text("Iterations 1 to 8, now stabilizing.")
-    expect(drawing.locator("text.switch")).to_have_text("stabilizing after 3")
+    expect(drawing.locator("desc")).to_contain_text("Iterations 1 to 8, now fine-tuning.")
+    expect(drawing.locator("text.switch")).to_have_text("fine-tuning after 3")
     expect(drawing.locator("text.well")).to_contain_text("900")
     assert drawing.locator("path.mean").count() == 1
     before = drawing.locator("path.mean").get_attribute("d")

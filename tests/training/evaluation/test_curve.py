@@ -37,7 +37,7 @@ def rows(number: int = 8, *, switch: int | None = None, **fields: Any) -> list[P
                 described
                 | {
                     "iteration": i,
-                    "phase": "explore" if switch is None or i <= switch else "stabilize",
+                    "phase": "explore" if switch is None or i <= switch else "finetune",
                     "env_steps": 4096 * i,
                     "return_min": i * 10.0 - 30,
                     "return_mean": i * 10.0,
@@ -149,7 +149,7 @@ def test_the_line_is_red_in_a_png_too() -> None:
     "drawn",
     [
         pytest.param(rows(1), id="one row"),
-        pytest.param(rows(1, switch=0), id="one stabilizing row"),
+        pytest.param(rows(1, switch=0), id="one row of phase finetune"),
         pytest.param(rows(4, return_min=NAN, return_mean=NAN, return_max=NAN), id="all unknown"),
         pytest.param(rows(1, return_min=NAN, return_mean=NAN, return_max=NAN), id="one unknown"),
         pytest.param(rows(2, return_mean=NAN) + rows(6)[2:], id="unknown at first"),
@@ -241,7 +241,7 @@ def test_the_numbers_of_a_curve_are_json() -> None:
         "finetune_at": 1,
         "iteration": [1, 2],
         "env_steps": [4096, 8192],
-        "phase": ["explore", "stabilize"],
+        "phase": ["explore", "finetune"],
         "return_min": [None, None],
         "return_mean": [10.0, 20.0],
         "return_max": [40.0, 50.0],

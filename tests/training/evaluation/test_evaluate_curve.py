@@ -37,7 +37,7 @@ def test_an_svg_curve_with_a_switch_of_one_s_own() -> None:
     rows = [row(number, 10.0 * number) for number in range(1, 5)]
     Path("progress.csv").write_bytes(write_progress(rows))
     evaluate("--progress-csv", "progress.csv", "--plot-output", "c.svg", "--finetune-at", 3)
-    assert "stabilize after 3" in Path("c.svg").read_text()
+    assert "finetune after 3" in Path("c.svg").read_text()
 
 
 def draw(table: str) -> str:

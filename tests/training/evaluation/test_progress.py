@@ -94,7 +94,7 @@ def tune_record(iteration: int = 1, *, returns: bool = True, **fields: Any) -> d
 
 
 def test_what_is_written_is_read() -> None:
-    rows = [row(1), row(2, trial="trial-2", phase="stabilize"), row(3, return_mean=1 / 3)]
+    rows = [row(1), row(2, trial="trial-2", phase="finetune"), row(3, return_mean=1 / 3)]
     assert read_progress(write_progress(rows)) == rows
 
 
@@ -254,13 +254,18 @@ def test_a_row_that_cannot_be_read_is_skipped_and_reported(
 
 
 def test_the_switch_is_the_last_exploring_iteration() -> None:
-    rows = [row(1), row(2), row(3, phase="stabilize"), row(4, phase="stabilize")]
+    rows = [row(1), row(2), row(3, phase="finetune"), row(4, phase="finetune")]
     assert switch_iteration(rows) == 2
     assert switch_iteration(reversed(rows)) == 2
 
 
+def test_a_table_of_an_earlier_version_names_the_phase_as_now() -> None:
+    table = b"iteration,phase,return_mean\n1,explore,1\n2,stabilize,2\n"
+    assert [row.phase for row in read_progress(table)] == ["explore", "finetune"]
+
+
 @pytest.mark.parametrize("phase", ["explore", ""])
-def test_there_is_no_switch_before_stabilizing(phase: str) -> None:
+def test_there_is_no_switch_before_finetuning(phase: str) -> None:
     assert switch_iteration([row(1, phase=phase), row(2, phase=phase)]) is None
 
 

@@ -71,7 +71,7 @@ def test_names_that_are_no_safe_path_segment_are_refused(field: str, name: str) 
     [
         ({"format_version": 2}, "format_version"),
         ({"iteration": -1}, "iteration"),
-        ({"phase": "finetune"}, "phase"),
+        ({"phase": "warm-up"}, "phase"),
         ({"created_at": "2026-01-01T00:00:00"}, "created_at"),
         ({"action_mapping": "tanh"}, "action_mapping"),
         ({"surprise": 1}, "surprise"),
@@ -123,6 +123,10 @@ def test_a_sealed_file_is_the_manifest_in_any_order_and_spacing() -> None:
 def test_a_file_of_before_there_were_seals_is_read() -> None:
     manifest = build_manifest(b"weights")
     assert Manifest.from_file(manifest.model_dump_json().encode()) == manifest
+
+
+def test_the_phase_that_an_earlier_version_named_otherwise_is_read() -> None:
+    assert parse(document(phase="stabilize")).phase == "finetune"
 
 
 @pytest.mark.parametrize("field", ["version", "mean_return", "created_at", "files"])

@@ -18,7 +18,7 @@ from training.environment.coaching import Coaching
 from training.recipe import Recipe
 from training.rllib.config import build_config
 from training.rllib.learner import DrivingLearner
-from training.rllib.phases import StabilizationCallback, coach_environments
+from training.rllib.phases import PhaseCallback, coach_environments
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -93,7 +93,7 @@ def exploring(recipe: Recipe) -> Any:
     return pytest.approx((recipe.lr, recipe.entropy_coeff, recipe.clip_param), rel=1e-3)
 
 
-def stabilizing(recipe: Recipe) -> Any:
+def finetuning(recipe: Recipe) -> Any:
     return pytest.approx(
         (recipe.finetune_lr, recipe.finetune_entropy, recipe.finetune_clip), rel=1e-2
     )
@@ -126,22 +126,22 @@ def test_every_iteration_before_the_switch_explores(trained: Any, tiny_recipe: R
         assert values(before) == exploring(tiny_recipe)
 
 
-def test_every_iteration_after_the_switch_stabilizes(trained: Any, tiny_recipe: Recipe) -> None:
+def test_every_iteration_after_the_switch_finetunes(trained: Any, tiny_recipe: Recipe) -> None:
     _, observed, _ = trained
     for after in observed[2:]:
-        assert values(after) == stabilizing(tiny_recipe)
+        assert values(after) == finetuning(tiny_recipe)
 
 
 def test_results_report_the_phase_and_what_was_in_force(trained: Any, tiny_recipe: Recipe) -> None:
     results, observed, _ = trained
-    assert [r["phase"] for r in results] == ["explore", "explore", "stabilize", "stabilize"]
+    assert [r["phase"] for r in results] == ["explore", "explore", "finetune", "finetune"]
     for result, seen in zip(results, observed, strict=True):
         reported = (result["lr"], result["entropy_coeff"], result["clip_param"])
         assert reported == pytest.approx(values(seen), rel=1e-2)
         assert {"return_min", "return_mean", "return_max"} <= result.keys()
 
 
-@pytest.mark.parametrize(("saved_after", "expected"), [(1, exploring), (2, stabilizing)])
+@pytest.mark.parametrize(("saved_after", "expected"), [(1, exploring), (2, finetuning)])
 def test_a_restore_lands_in_the_right_phase(
     trained: Any, tiny_recipe: Recipe, saved_after: int, expected: Any
 ) -> None:
@@ -151,8 +151,8 @@ def test_a_restore_lands_in_the_right_phase(
     try:
         assert values(observe(learner_of(algorithm))) == expected(tiny_recipe)
         algorithm.train()
-        # Iteration 2 explores and is followed by the switch; iteration 3 stabilizes.
-        assert values(observe(learner_of(algorithm))) == stabilizing(tiny_recipe)
+        # Iteration 2 explores and is followed by the switch; iteration 3 is of phase finetune.
+        assert values(observe(learner_of(algorithm))) == finetuning(tiny_recipe)
     finally:
         algorithm.stop()
 
@@ -163,7 +163,7 @@ def test_a_restore_by_tune_lands_in_the_right_phase(trained: Any, tiny_recipe: R
     algorithm.restore(str(checkpoints[2]))
     try:
         assert algorithm.iteration == 3
-        assert values(observe(learner_of(algorithm))) == stabilizing(tiny_recipe)
+        assert values(observe(learner_of(algorithm))) == finetuning(tiny_recipe)
     finally:
         algorithm.stop()
 
@@ -194,7 +194,7 @@ def test_learning_rate_and_entropy_bonus_are_annealed_within_and_across_phases(
         algorithm.stop()
     for iteration, (lr, entropy, clip) in enumerate(observed, start=1):
         factor = recipe.annealing(iteration)
-        phase = exploring(recipe) if iteration <= 2 else stabilizing(recipe)
+        phase = exploring(recipe) if iteration <= 2 else finetuning(recipe)
         assert (lr / factor, entropy / factor, clip) == phase
     assert recipe.annealing(3) < recipe.annealing(2) < recipe.annealing(1) == 1
 
@@ -229,7 +229,7 @@ def test_environments_are_coached_as_the_phase_asks_also_after_a_restore(
         assert coaching_of(restored) == recipe.finetune_coaching
         # As RLlib tells when it has put a new env runner in a lost one's place.
         coach_environments(restored.env_runner, coaching=recipe.coaching)
-        StabilizationCallback(recipe).on_env_runners_recreated(
+        PhaseCallback(recipe).on_env_runners_recreated(
             algorithm=restored, env_runner_group=restored.env_runner_group
         )
         assert coaching_of(restored) == recipe.finetune_coaching

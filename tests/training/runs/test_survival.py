@@ -115,7 +115,7 @@ def test_from_a_damaged_checkpoint_it_goes_on_from_the_one_before_and_says_so(
 
 def test_it_goes_on_in_the_phase_of_its_iteration(resumed: Training, root: Path) -> None:
     rows = table(root)
-    assert [row.phase for row in rows] == ["explore"] * 2 + ["stabilize"] * (len(rows) - 2)
+    assert [row.phase for row in rows] == ["explore"] * 2 + ["finetune"] * (len(rows) - 2)
     assert [row.entropy_coeff for row in rows] == [0.037] * 2 + [1e-3] * (len(rows) - 2)
     assert [row.lr for row in rows] == pytest.approx([2e-4] * 2 + [5e-5] * (len(rows) - 2))
 

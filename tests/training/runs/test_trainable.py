@@ -113,7 +113,7 @@ def test_a_trial_that_starts_again_continues_from_its_newest_checkpoint(
     assert third["training_iteration"] == 3
     assert third["num_env_steps_sampled_lifetime"] == 96
     assert third["time_total_s"] > second["time_total_s"]
-    assert third["phase"] == "stabilize"
+    assert third["phase"] == "finetune"
     assert third["entropy_coeff"] == pytest.approx(1e-3)
     assert "restored" not in again.train()
     assert stored(storage) == [2, 4]

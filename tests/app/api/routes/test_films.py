@@ -283,6 +283,7 @@ async def test_films_of_the_bundled_policy_outlast_its_service(
 async def test_the_manifest_of_a_broken_policy_tells_why_there_is_no_film(
     bench: Bench, ref: PolicyRef, publish_policy: PublishPolicy
 ) -> None:
+    bench.watcher.stop()  # it may have loaded the policy before it is broken
     broken = publish_policy(bench.store, iteration=2)
     bench.store.storage.write(f"{broken.folder}/{MANIFEST_FILE}", b"{}")
     response = await bench.client.get(f"/gif/{broken.version}/7.gif")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_served_policy(bench: Bench, publish_policy: PublishPolicy) -> None:
-    ref = publish_policy(bench.store, iteration=7, phase="stabilize")
+    ref = publish_policy(bench.store, iteration=7, phase="finetune")
     await bench.ready()
     response = await bench.client.get("/policy")
     assert response.headers["Policy-Version"] == ref.version
@@ -25,7 +25,7 @@ async def test_the_served_policy(bench: Bench, publish_policy: PublishPolicy) ->
     manifest = bench.store.fetch(ref).manifest
     assert facts["version"] == ref.version
     assert facts["source"] == response.headers["Policy-Source"] == "storage"
-    assert (facts["iteration"], facts["phase"], facts["mean_return"]) == (7, "stabilize", 12.5)
+    assert (facts["iteration"], facts["phase"], facts["mean_return"]) == (7, "finetune", 12.5)
     assert facts["digest"] == manifest.digest
     assert facts["observation_shape"] == [84, 84, 4]
     assert facts["pipeline"]["frame_skip"] == 4
