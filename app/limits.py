@@ -21,6 +21,10 @@ WEBSOCKET_S: Final = 3600
 
 HEALTH: Final = "/health/"
 """Prefix of the probes' paths."""
+INFERENCE: Final = "/v2"
+"""Path of the Open Inference Protocol, and prefix of its other paths."""
+PROBES: Final = (HEALTH, f"{INFERENCE}{HEALTH}")
+"""Prefixes of all probes' paths."""
 QUERY: Final = "/act"
 """Path of queries."""
 RETRY_AFTER_S: Final = 2
@@ -30,3 +34,13 @@ RETRY_AFTER_S: Final = 2
 def max_other_requests(queries: int) -> int:
     """How many requests other than queries and probes a replica admits, given its queries."""
     return MAX_ONGOING_REQUESTS - HEALTH_REQUESTS - queries
+
+
+def is_inference(path: str) -> bool:
+    """Whether a path belongs to the Open Inference Protocol."""
+    return path == INFERENCE or path.startswith(f"{INFERENCE}/")
+
+
+def is_query(path: str) -> bool:
+    """Whether a POST to this path asks for actions."""
+    return path == QUERY or (is_inference(path) and path.endswith("/infer"))

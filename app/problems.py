@@ -13,10 +13,10 @@ from pydantic import AfterValidator, BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import RETRY_AFTER_S
+from app.limits import RETRY_AFTER_S, is_inference
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,10 @@ def problem_response(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem as an HTTP response."""
+    """A problem as an HTTP response; to a request of the Open Inference Protocol, in its shape."""
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    if is_inference(path):
+        return JSONResponse({"error": detail}, status, headers)
     problem = Problem(
         type=f"urn:carracing:{kind}" if kind else "about:blank",
         title=TITLES[kind] if kind else HTTPStatus(status).phrase,
@@ -145,7 +148,7 @@ def problem_response(
     return Response(
         problem.model_dump_json(exclude_defaults=True),
         status,
-        {"Cache-Control": "no-store", **(headers or {})},
+        headers,
         media_type=PROBLEM_JSON,
     )
 
@@ -246,6 +249,20 @@ class ProblemApi(FastAPI):
         for describe in self._describe:
             describe(document)
         return document
+
+
+def inference_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """As :func:`problems`, for a route of the Open Inference Protocol."""
+    error = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    responses = problems(*statuses)
+    for response in responses.values():
+        response["content"] = {"application/json": {"schema": error}}
+    return responses
+
+
+def error_responses(path: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a path's route that can answer with these statuses."""
+    return inference_errors(*statuses) if is_inference(path) else problems(*statuses)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from app.api.routes.curve import curve_routes
 from app.api.routes.docs import docs_routes
 from app.api.routes.drive import drive_routes
 from app.api.routes.films import film_routes
+from app.api.routes.inference import inference_routes
 from app.api.routes.page import page_routes
 from app.api.routes.status import status_routes
 from app.api.service import Service
@@ -41,12 +42,14 @@ Drives CarRacing-v3 from pixels with the newest policy that training has publish
 one, a policy that is bundled with the service drives.
 
 `WS /drive` is a WebSocket, so it is not listed here: it answers the pictures of the client's
-environment with actions, or drives in real time and streams pictures. The README describes it.
+environment with actions, or drives in real time and streams pictures; `docs/service.md` has its
+messages.
 
 Every response that depends on a policy has its version in the header `Policy-Version` and its
 source, `storage` or `bundled`, in `Policy-Source`. Every error is `application/problem+json`
 (RFC 9457), including 404 and 405 for paths and methods that are not listed here. A 503 has
-`Retry-After`. The type of a problem is `about:blank` or one of
+`Retry-After`. Errors below `/v2` have the shape of the Open Inference Protocol. The type of a
+problem is `about:blank` or one of
 
 """ + "\n".join(f"- `urn:carracing:{kind}`: {title}" for kind, title in TITLES.items())
 
@@ -91,7 +94,10 @@ def build_api(
     add_error_handlers(api)
     # Redirects of trailing slashes are not documented responses.
     api.router.redirect_slashes = False
-    for routes in (act_routes, film_routes, curve_routes, status_routes, drive_routes):
+    for routes in (
+        *(act_routes, film_routes, curve_routes, status_routes, drive_routes),
+        inference_routes,
+    ):
         api.include_router(routes(service))
     api.include_router(page_routes())
     api.include_router(docs_routes(api.title))

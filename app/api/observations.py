@@ -50,15 +50,7 @@ def media_type(request: Request) -> MediaType:
     Raises:
         ProblemError: 415: it is neither JSON nor npy nor a form, or it is compressed.
     """
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
-        raise ProblemError(
-            415,
-            "bad-media-type",
-            f"Content-Encoding is {encoding}; send the body without compression",
-            field="header.content-encoding",
-            headers={"Accept-Encoding": "identity"},
-        )
+    refuse_compression(request)
     given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if given == JSON:
         return JSON
@@ -73,6 +65,19 @@ def media_type(request: Request) -> MediaType:
         field="header.content-type",
         headers={"Accept-Post": f"{JSON}, {NPY}, {FORM}"},
     )
+
+
+def refuse_compression(request: Request) -> None:
+    """Raise ProblemError, 415, if the body is compressed."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise ProblemError(
+            415,
+            "bad-media-type",
+            f"Content-Encoding is {encoding}; send the body without compression",
+            field="header.content-encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 def decode(
@@ -95,19 +100,34 @@ def decode(
         ProblemError: 400: the body cannot be decoded. 422: its shape, dtype or range is not
             accepted.
     """
-    pixels: NDArray[np.uint8] | NDArray[np.float32]
     if isinstance(content, list):
-        pixels = frames_from_pictures(content, pipeline, max_batch)
-    elif media == NPY:
-        pixels = _to_pixels(_from_npy(content, pipeline, max_batch), None)
-    else:
-        body = _json_body(content)
-        if body.frames is not None:
-            files = [from_base64(text) for text in body.frames]
-            pixels = frames_from_pictures(files, pipeline, max_batch)
-        else:
-            lists = body.observations or []
-            pixels = _to_pixels(_from_lists(lists, pipeline, max_batch), body.dtype)
+        return prepare(frames_from_pictures(content, pipeline, max_batch), None, pipeline)
+    if media == NPY:
+        return prepare(_from_npy(content, pipeline, max_batch), None, pipeline)
+    body = _json_body(content)
+    if body.frames is not None:
+        files = [from_base64(text) for text in body.frames]
+        return prepare(frames_from_pictures(files, pipeline, max_batch), None, pipeline)
+    return prepare(from_lists(body.observations or [], pipeline, max_batch), body.dtype, pipeline)
+
+
+def prepare(
+    array: NDArray[Any], dtype: Literal["uint8", "float32"] | None, pipeline: Pipeline
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Convert numbers whose shape has been checked to observations.
+
+    Args:
+        array: Observations or raw frames, see :func:`check_shape`.
+        dtype: Type of the numbers. Default: uint8 if they are integers, else float32.
+        pipeline: The policy's pipeline.
+
+    Returns:
+        (N, size, size, stack) uint8, or float32 in [0, 1].
+
+    Raises:
+        ProblemError: 422: the range is not accepted.
+    """
+    pixels = _to_pixels(array, dtype)
     observation = pipeline.observation_shape
     if pixels.shape[-3:] == observation and pixels.ndim <= 4:
         return pixels.reshape(-1, *observation)
@@ -123,8 +143,11 @@ def _from_frames(frames: NDArray[Any], pipeline: Pipeline) -> NDArray[np.uint8]:
     return np.ascontiguousarray(stacks.transpose(0, 2, 3, 1))
 
 
-def _check_shape(shape: tuple[int, ...], pipeline: Pipeline, max_batch: int) -> None:
-    """Check the shape. If observations and frames look the same, they are observations."""
+def check_shape(shape: tuple[int, ...], pipeline: Pipeline, max_batch: int) -> None:
+    """Raise ProblemError, 422, for a shape that is not accepted.
+
+    If observations and frames look the same, they are observations.
+    """
     observation = pipeline.observation_shape
     frames = (pipeline.stack, *FRAME_SHAPE)
     for one in (observation, frames):
@@ -175,7 +198,7 @@ def _json_body(content: bytes) -> ActBody:
         raise invalid(".".join(map(str, fault["loc"])) or "body", fault["msg"]) from error
 
 
-def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
+def from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray[Any]:
     """Convert nested lists to an array after checking that they hold numbers only.
 
     ``np.array(lists)`` would allocate the size of the largest element for every element.
@@ -185,7 +208,7 @@ def _from_lists(lists: list[Any], pipeline: Pipeline, max_batch: int) -> NDArray
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
-    _check_shape(tuple(shape), pipeline, max_batch)
+    check_shape(tuple(shape), pipeline, max_batch)
     flat = lists
     for length in shape[1:]:
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {length}:
@@ -212,7 +235,7 @@ def _from_npy(content: bytes, pipeline: Pipeline, max_batch: int) -> NDArray[Any
     # Compare types: NumPy's reader lets a bool pass, which cannot be reshaped by.
     if not set(map(type, shape)) <= {int}:
         raise invalid(FIELD, f"the shape is {shape}; it must be integers")
-    _check_shape(shape, pipeline, max_batch)
+    check_shape(shape, pipeline, max_batch)
     expected = math.prod(shape) * dtype.itemsize
     if len(content) - start != expected:
         raise ProblemError(

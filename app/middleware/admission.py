@@ -9,7 +9,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import HEALTH, LARGEST_BODIES, QUERY, max_other_requests
+from app.limits import HEALTH, LARGEST_BODIES, PROBES, is_query, max_other_requests
 from app.middleware.scopes import route_path
 from app.middleware.websockets import TRY_AGAIN, refuse_websocket
 from app.problems import ProblemError, busy, problem_response
@@ -67,9 +67,9 @@ class AdmissionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application if there is room for the request."""
         path = route_path(scope) if scope["type"] in ("http", "websocket") else HEALTH
-        if path.startswith(HEALTH):
+        if path.startswith(PROBES):
             await self._app(scope, receive, send)
-        elif scope["type"] == "http" and scope["method"] == "POST" and path == QUERY:
+        elif scope["type"] == "http" and scope["method"] == "POST" and is_query(path):
             await self._run_query(scope, receive, send)
         elif self._others >= self._max_others:
             error = busy(f"{self._others} requests are in progress already")

@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import HEALTH
+from app.limits import PROBES
 from app.middleware.scopes import route_path
 from app.middleware.websocket_cookie import WebSocketCookie
 from app.middleware.websockets import refuse_websocket
-from app.problems import problem_response, problems
+from app.problems import error_responses, problem_response
 
 UNAUTHORIZED: Final = 4401
 """Close code of a WebSocket without the token."""
@@ -56,7 +56,7 @@ class TokenMiddleware:
             await response(scope, receive, send)
 
     def _is_authenticated(self, scope: Scope) -> bool:
-        if route_path(scope).startswith(HEALTH):
+        if route_path(scope).startswith(PROBES):
             return True
         headers = Headers(scope=scope)
         if hmac.compare_digest(_token_in(headers.get("Authorization", "")), self._token):
@@ -101,10 +101,9 @@ def describe_token(document: dict[str, Any]) -> None:
     """Add the security schemes and the 401 to an OpenAPI document."""
     document.setdefault("components", {})["securitySchemes"] = _SCHEMES
     document["security"] = [{name: []} for name in _SCHEMES]
-    refused = {"401": problems(401)[401]}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            if path.startswith(HEALTH):
+            if path.startswith(PROBES):
                 operation["security"] = []
             else:
-                operation["responses"] |= refused
+                operation["responses"] |= {"401": error_responses(path, 401)[401]}

@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.problems import Kind, problem_response, problems
+from app.problems import Kind, error_responses, problem_response
 
 URL_BYTES: Final = 8 * 1024
 """Longest path and query together."""
@@ -53,7 +53,7 @@ def _has_body(scope: Scope) -> bool:
 
 def describe_limits(document: dict[str, Any]) -> None:
     """Add the 400 of a body to every operation of an OpenAPI document but POST."""
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if method != "post":
-                operation["responses"] |= {"400": problems(400)[400]}
+                operation["responses"] |= {"400": error_responses(path, 400)[400]}

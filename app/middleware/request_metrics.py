@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import QUERY
+from app.limits import QUERY, is_query
 from app.metrics import Meters
 from app.middleware.scopes import route_path
 
@@ -61,7 +61,7 @@ def _template(scope: Scope, root: str) -> str:
         return str(route.path)
     if "endpoint" not in scope:
         # A middleware refused it. The label tells overload of queries from overload of others.
-        return QUERY if route_path(scope) == QUERY else UNKNOWN
+        return QUERY if is_query(route_path(scope)) else UNKNOWN
     if (mounted := scope.get("root_path", "")) != root:
         return f"{mounted.removeprefix(root)}/…"
     # FastAPI's own pages, whose paths have no parameters.

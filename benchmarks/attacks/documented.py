@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import pydantic
 
+from app.limits import is_inference
 from app.problems import PROBLEM_JSON, Problem
 
 _FOUND: Final = frozenset({200, 304})
@@ -52,7 +54,9 @@ class Documented:
             return f"status {status}, which is not documented"
         if status == 503 and not answer.headers.get("retry-after", "").isdecimal():
             return "status 503 without Retry-After"
-        return _problem_fault(method, answer) if status >= 400 else ""
+        if status < 400:
+            return ""
+        return _error_fault(answer) if is_inference(path) else _problem_fault(method, answer)
 
     def _statuses(self, method: str, path: str) -> frozenset[int]:
         wanted = "get" if method == "HEAD" else method.lower()
@@ -63,6 +67,17 @@ class Documented:
                     return _UNLISTED
                 return frozenset(map(int, operation["responses"]))
         return _UNLISTED | _FOUND if _BESIDE.fullmatch(path) else _UNLISTED
+
+
+def _error_fault(answer: Answer) -> str:
+    """What is wrong with an error of the Open Inference Protocol."""
+    try:
+        error = json.loads(answer.body)
+    except ValueError:
+        return f"status {answer.status} whose body is not JSON"
+    return (
+        "" if isinstance(error, dict) and set(error) == {"error"} else "an error of another shape"
+    )
 
 
 def _problem_fault(method: str, answer: Answer) -> str:
