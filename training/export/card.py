@@ -80,8 +80,8 @@ def _use(manifest: Manifest) -> str:
     return (
         "## Use\n\n"
         f"- `{ONNX_FILE}`: input `observations`, (N, {size}, {size}, {stack}) uint8: grey "
-        f"pictures, oldest first, one for each decision of {manifest.pipeline.frame_skip} frames; output "
-        "`controls`, (N, 3) float32: steering in [-1, 1], gas and brake in [0, 1].\n"
+        f"pictures, oldest first, one for each decision of {manifest.pipeline.frame_skip} frames; "
+        "output `controls`, (N, 3) float32: steering in [-1, 1], gas and brake in [0, 1].\n"
         f"- `{WEIGHTS_FILE}` and `{MANIFEST_FILE}`: weights and configuration. In the project "
         "that trained it, `python -m training.evaluate film --checkpoint FOLDER` drives, and the "
         "service serves it with `CARRACING_BUNDLED_FOLDER=FOLDER`."

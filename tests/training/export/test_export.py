@@ -143,7 +143,7 @@ def test_controls_in_pytorch_are_the_policys(mapping: ActionMapping, distributio
     with torch.inference_mode():
         controls = model(torch.from_numpy(observations)).numpy()
     np.testing.assert_allclose(controls, policy.act(observations), atol=1e-6)
-    assert np.ptp(controls, axis=0).max() > 0.1
+    assert np.ptp(controls, axis=0).max() > 0.01
 
 
 def test_a_score_of_other_weights_is_refused() -> None:
