@@ -87,7 +87,7 @@ async def test_a_bundled_policy_that_is_not_whole_is_done_without(
 ) -> None:
     ref = publish_policy(store)
     monkeypatch.setenv("CARRACING_STORAGE", store.storage.root)
-    monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
+    monkeypatch.setattr("app.policies.bundled.BUNDLED_FOLDER", tmp_path)
     api = PolicyServer(None).__serve_build_asgi_app__()
     assert "the bundled policy cannot be used" in caplog.text
     async with (

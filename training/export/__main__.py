@@ -34,8 +34,9 @@ class Options:
     """
 
     checkpoint: str | None = None
-    """A published policy's folder, or a storage root, whose newest policy is taken. Default: the
-    storage root that training writes to."""
+    """A published policy's folder; `bundled`; the version of a policy in the storage root; or a
+    storage root, whose newest policy is taken. Default: the storage root that training writes
+    to."""
     output: Path = Path("export")
     """The folder to write."""
     score: Path | None = None
@@ -63,7 +64,7 @@ class Options:
 def export(options: Options) -> None:
     """Write the folder, and upload it if that was asked for; raises what :func:`main` catches."""
     require("export", "onnx", "onnxscript", "onnxruntime", "huggingface_hub")
-    policy = load_policy(choose_root(options.checkpoint))
+    policy = load_policy(choose_root(options.checkpoint), root=choose_root())
     difference = export_policy(
         policy,
         options.output,

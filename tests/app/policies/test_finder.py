@@ -206,7 +206,7 @@ async def test_the_bundled_one_can_be_had_where_it_is_no_fallback(finder: Policy
 async def test_a_bundled_one_that_is_not_there(
     finder: PolicyFinder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
+    monkeypatch.setattr("app.policies.bundled.BUNDLED_FOLDER", tmp_path)
     with pytest.raises(PolicyNotFoundError, match="the bundled policy cannot be used"):
         await finder.find("bundled")
 

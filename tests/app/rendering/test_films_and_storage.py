@@ -47,7 +47,7 @@ async def test_the_bundled_policy_is_not_looked_for_in_storage(
     ref: PolicyRef,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.policies.bundled.FOLDER", Path(store.storage.at(ref.folder)))
+    monkeypatch.setattr("app.policies.bundled.BUNDLED_FOLDER", Path(store.storage.at(ref.folder)))
     bundled = dataclasses.replace(order, source="bundled")
     shown = await renderer.film(order)
     monkeypatch.setattr(PolicyStore, "fetch", lambda *_: 1 / 0)

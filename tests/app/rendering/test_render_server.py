@@ -103,7 +103,7 @@ async def test_a_curve_grows_with_its_table_and_is_drawn_once(
 async def test_the_bundled_curve_is_not_storages(
     server: RenderServer, store: PolicyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.policies.bundled.FOLDER", tmp_path)
+    monkeypatch.setattr("app.policies.bundled.BUNDLED_FOLDER", tmp_path)
     store.storage.write(progress_file("run-a"), table(6))
     failure = await server.curve(CurveOrder("run-a", "trial-1", "json", source="bundled"))
     assert isinstance(failure, CurveNotFoundError)

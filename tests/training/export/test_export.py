@@ -18,7 +18,6 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from app.policies.bundled import FOLDER
 from tests.training.export.hub_server import TOKEN, Hub, serve_hub
 from training.environment.actions import ActionMapping
 from training.evaluation.sources import load_policy
@@ -28,6 +27,7 @@ from training.export.onnx_model import GreedyControls, ParityError, check_parity
 from training.export.score import ScoreError, read_score
 from training.policy.acting import Policy
 from training.policy.network import NetworkShape
+from training.store.published import BUNDLED_FOLDER
 
 
 class Exported(NamedTuple):
@@ -50,7 +50,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
         done = subprocess.run(
             [
                 *(sys.executable, "-W", "ignore", "-m", "training.export"),
-                *("--checkpoint", FOLDER, "--score", FOLDER / "score.json"),
+                *("--checkpoint", BUNDLED_FOLDER, "--score", BUNDLED_FOLDER / "score.json"),
                 *("--output", home / "policy", "--push", "someone/car", "--private"),
             ],
             env=os.environ | variables,
@@ -78,7 +78,7 @@ def test_the_card_has_metadata_and_the_scoreboard(exported: Exported) -> None:
     assert data.pipeline_tag == "reinforcement-learning"
     assert "CarRacing-v3" in data.tags
     (result,) = data.eval_results
-    score = json.loads((FOLDER / "score.json").read_text())
+    score = json.loads((BUNDLED_FOLDER / "score.json").read_text())
     assert result.metric_value == f"{score['mean']:.1f} +/- {score['std']:.1f}"
     assert f"| median | {score['median']:.1f} |" in card.text
     assert "](film.gif)" in card.text
@@ -93,7 +93,7 @@ def test_the_upload_is_the_folder(exported: Exported) -> None:
 
 
 def test_evaluate_loads_the_folder(exported: Exported) -> None:
-    ours, original = load_policy(str(exported.folder)), load_policy(str(FOLDER))
+    ours, original = load_policy(str(exported.folder)), load_policy(str(BUNDLED_FOLDER))
     assert ours.manifest == original.manifest
     assert ours.weights == original.weights
 
@@ -102,7 +102,7 @@ def test_the_onnx_model_decides_batches_of_any_size(exported: Exported) -> None:
     model = (exported.folder / "policy.onnx").read_bytes()
     onnx.checker.check_model(onnx.load_model_from_string(model))
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    policy = load_policy(str(FOLDER))
+    policy = load_policy(str(BUNDLED_FOLDER))
     for count in (1, 2, 9):
         observations = np.random.default_rng(count).integers(0, 256, (count, 84, 84, 4), np.uint8)
         (controls,) = session.run(None, {"observations": observations})
@@ -113,7 +113,7 @@ def test_a_model_of_other_weights_is_refused(
     exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_model, "DECISIONS", 5)
-    policy = load_policy(str(FOLDER))
+    policy = load_policy(str(BUNDLED_FOLDER))
     model = (exported.folder / "policy.onnx").read_bytes()
     assert check_parity(model, policy) <= 1e-5
     other = Policy(policy.manifest, policy.manifest.build_actor(), version="other")
@@ -124,7 +124,7 @@ def test_a_model_of_other_weights_is_refused(
 @pytest.mark.parametrize("mapping", ["clip_unit_to_bounds", "steering_and_pedal"])
 @pytest.mark.parametrize("distribution", ["diagonal_gaussian", "beta"])
 def test_controls_in_pytorch_are_the_policys(mapping: ActionMapping, distribution: Any) -> None:
-    description = load_policy(str(FOLDER)).description.model_copy(
+    description = load_policy(str(BUNDLED_FOLDER)).description.model_copy(
         update={
             "network": NetworkShape(distribution=distribution),
             "action_mapping": mapping,
@@ -147,8 +147,8 @@ def test_controls_in_pytorch_are_the_policys(mapping: ActionMapping, distributio
 
 
 def test_a_score_of_other_weights_is_refused() -> None:
-    score = json.loads((FOLDER / "score.json").read_text())
-    policy = load_policy(str(FOLDER))
+    score = json.loads((BUNDLED_FOLDER / "score.json").read_text())
+    policy = load_policy(str(BUNDLED_FOLDER))
     with pytest.raises(ScoreError, match=r"0000.*a47a"):
         read_score(json.dumps({**score, "sha256": "0" * 64}).encode(), policy)
     with pytest.raises(ScoreError, match="median"):
@@ -161,8 +161,8 @@ def test_a_score_of_other_weights_is_refused() -> None:
         (["--seed", "-1"], "--seed is -1"),
         (["--private"], "--private"),
         (["--checkpoint", "nowhere"], "nowhere"),
-        (["--output", str(FOLDER / "score.json")], "score.json"),
-        (["--checkpoint", str(FOLDER), "--score", "missing.json"], "missing.json"),
+        (["--output", str(BUNDLED_FOLDER / "score.json")], "score.json"),
+        (["--checkpoint", str(BUNDLED_FOLDER), "--score", "missing.json"], "missing.json"),
     ],
 )
 def test_what_cannot_be_done_is_named(
@@ -179,7 +179,7 @@ def test_what_cannot_be_done_is_named(
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.extras.find_spec", {"onnx": 1}.get)
     with pytest.raises(SystemExit, match=r"onnxruntime.*pip install .*\[export\]"):
-        main(["--checkpoint", str(FOLDER)])
+        main(["--checkpoint", str(BUNDLED_FOLDER)])
 
 
 def test_importing_it_loads_no_extra() -> None:
