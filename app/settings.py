@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     """Where policies are published: a path, ``s3://…`` or ``gs://…``. None: see ``root``."""
     bundled: bool = True
     """Whether the bundled policy drives while storage has none. Otherwise no policy does."""
+    bundled_folder: str | None = None
+    """Folder of another policy to use as the bundled one, such as `python -m training.export`
+    writes: a path, ``s3://…`` or ``gs://…``. None: the one in this repository."""
     poll_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 2.0
     """Seconds between two checks of ``latest.json`` and ``best.json``."""
     follow: Literal["latest", "best"] = "latest"

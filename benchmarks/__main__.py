@@ -18,6 +18,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS: dict[str, Benchmark] = {
     "simulator": Benchmark("5 min", "--rounds 1"),
+    "simulator.stable_baselines": Benchmark("2 min", "--rounds 1"),
     "learning.against": Benchmark("10 min", "--iterations 1 --rounds 1"),
     "learning.gpu": Benchmark("20 min on a GPU and 16 cores"),
     "learning.minutes": Benchmark("2 min for each policy"),

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import tyro
 from tqdm import tqdm
@@ -43,6 +43,7 @@ from training.evaluation.provenance import provenance
 from training.evaluation.rollout import Episode, drive
 from training.evaluation.scoreboard import Scoreboard, describe
 from training.evaluation.sources import load_policy
+from training.extras import MissingExtraError
 from training.policy.acting import Policy
 from training.rllib.checkpoint import NotACheckpointError
 from training.store.policies import NoPolicyError
@@ -105,7 +106,7 @@ def drive_episodes(
     """Drive every episode, print its score, and write the film."""
     film = None
     if options.film:
-        encoding: FilmFormat = "webp" if options.output.suffix == ".webp" else "gif"
+        encoding = cast("FilmFormat", options.output.suffix.removeprefix("."))
         film = Film(encoding, width=options.width, speed=options.speed)
     print(_driving(policy, action_filter))
     episodes: list[Episode] = []
@@ -182,6 +183,7 @@ def main(arguments: Sequence[str]) -> None:
                     curve(options)
     except (
         BrokenPolicyError,
+        MissingExtraError,
         NoPolicyError,
         NotACheckpointError,
         ProgressError,

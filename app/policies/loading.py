@@ -12,6 +12,7 @@ from training.policy.acting import Policy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
 from training.store.published import BrokenPolicyError, PublishedPolicy
+from training.store.storage import StorageError
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def load_bundled() -> Policy:
     """
     try:
         return build_policy(read_bundled())
-    except (BrokenPolicyError, OSError) as error:
+    except (BrokenPolicyError, StorageError, OSError) as error:
         raise PolicyNotFoundError(f"the bundled policy cannot be used: {error}") from error
 
 

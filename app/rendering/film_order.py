@@ -28,10 +28,11 @@ _DECIDES_BYTES = (
 
 
 @cache
-def _renderer_versions() -> dict[str, str]:
+def _renderer_versions(encoding: FilmFormat) -> dict[str, str]:
     """Return the versions of everything else that affects a film."""
     ours = {"film": str(_FILM_VERSION), "machine": platform.machine()}
-    return ours | {name: version(name) for name in _DECIDES_BYTES}
+    names = (*_DECIDES_BYTES, "imageio-ffmpeg") if encoding == "mp4" else _DECIDES_BYTES
+    return ours | {name: version(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,5 @@ class FilmOrder:
     @property
     def etag(self) -> str:
         """Strong ETag with quotes; it needs no rendering."""
-        facts = json.dumps([asdict(self), _renderer_versions()], sort_keys=True)
+        facts = json.dumps([asdict(self), _renderer_versions(self.encoding)], sort_keys=True)
         return f'"{hashlib.sha256(facts.encode()).hexdigest()[:32]}"'

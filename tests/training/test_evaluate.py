@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
@@ -63,6 +64,27 @@ def test_a_film_of_the_rate_the_speed_and_the_format_asked_for(
             frame.load()
             durations.append(frame.info["duration"])
     assert durations == [200] * 11
+
+
+def test_an_mp4(root: Path) -> None:
+    evaluate(
+        *("--checkpoint", root, "--max-steps", 50, "--width", 60),
+        *("--output", "film.mp4", "--fps", 10),
+    )
+    film = cv2.VideoCapture("film.mp4")
+    assert film.get(cv2.CAP_PROP_FRAME_WIDTH) == 60
+    assert film.get(cv2.CAP_PROP_FPS) == 50
+    # The last picture is shown like the others, as in a GIF.
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 55
+
+
+def test_an_mp4_without_its_extra_is_refused_before_anything_is_driven(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.extras.find_spec", {"imageio": 1}.get)
+    with pytest.raises(SystemExit, match=r"imageio_ffmpeg is not installed.*pip install"):
+        evaluate("--checkpoint", root, "--output", "film.mp4")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("film", [False, True])
@@ -189,7 +211,7 @@ def test_the_storage_root_is_the_default(
         (["--seed", "-1"], "--seed is -1"),
         (["--fps", "0"], "--fps is 0"),
         (["--fps", "51"], "--fps is 51"),
-        (["--output", "film.mp4"], "film.mp4"),
+        (["--output", "film.avi"], "film.avi"),
         (["--plot-output", "curve.jpg"], "curve.jpg"),
         (["--output", "missing/film.gif"], "no folder missing"),
         (["--seed", str(2**31 - 5), "--episodes", "6"], "has seed 2147483648"),
@@ -205,7 +227,7 @@ def test_the_storage_root_is_the_default(
         (["--score", "--no-film"], "--film is False"),
         (["score", "--episodes", "1"], "--episodes is 1; it must be at least 2"),
         (["score", "--output", "film.gif"], "--output"),
-        (["film", "--output", "film.mp4"], "film.mp4"),
+        (["film", "--output", "film.avi"], "film.avi"),
         (["film", "--workers", "2"], "--workers"),
         (["curve"], "PROGRESS-CSV"),
         (["curve", "nowhere.csv"], "nowhere.csv"),

@@ -27,8 +27,9 @@ second one pedal, which brakes below a third and accelerates above it, so that a
 learned nothing yet moves.
 """
 
-_PEDAL_NEUTRAL = np.float32(1 / 3)
-_PEDAL_BRAKE = np.float32(0.8)
+PEDAL_NEUTRAL = np.float32(1 / 3)
+"""Of the second output of ``steering_and_pedal``: neither gas nor brake."""
+PEDAL_BRAKE = np.float32(0.8)
 """Brake at the lowest, as in Gymnasium's discrete actions: 0.9 and more block the wheels."""
 
 
@@ -68,9 +69,9 @@ def to_controls(
         case "steering_and_pedal":
             inside = np.clip(output, 0.0, 1.0)
             steering = inside[..., 0] * np.float32(2) - np.float32(1)
-            pedal = inside[..., 1] - _PEDAL_NEUTRAL
-            gas = np.maximum(pedal, 0) / (1 - _PEDAL_NEUTRAL)
-            brake = np.maximum(-pedal, 0) / _PEDAL_NEUTRAL * _PEDAL_BRAKE
+            pedal = inside[..., 1] - PEDAL_NEUTRAL
+            gas = np.maximum(pedal, 0) / (1 - PEDAL_NEUTRAL)
+            brake = np.maximum(-pedal, 0) / PEDAL_NEUTRAL * PEDAL_BRAKE
             return np.stack([steering, gas, brake], axis=-1).astype(np.float32, copy=False)
 
 

@@ -13,7 +13,7 @@ from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS
 from training.environment.seeds import GIVEN_SEEDS, SCORE_SEEDS
 from training.evaluation.film import WIDTH
 
-FILM_SUFFIXES: Final = (".gif", ".webp")
+FILM_SUFFIXES: Final = (".gif", ".webp", ".mp4")
 CURVE_SUFFIXES: Final = (".png", ".svg")
 
 
@@ -105,7 +105,7 @@ class FilmOptions(DriveOptions):
     """Drive a few episodes, print their scores, and film them."""
 
     output: Path = Path("carracing.gif")
-    """The film: .gif or .webp."""
+    """The film: .gif, .webp or .mp4, which needs the extra `video`."""
     max_steps: int = EPISODE_FRAMES
     """Simulator frames after which an episode is cut."""
     fps: float = 30.0
@@ -167,7 +167,7 @@ class FlatOptions(FilterOptions):
     score: bool = False
     """Take the policy's score, as the subcommand score does, instead of a film."""
     output: Path = FilmOptions.output
-    """The film: .gif or .webp."""
+    """The film: .gif, .webp or .mp4, which needs the extra `video`."""
     episodes: int | None = None
     """Episodes to drive, each on the track of the next seed; default: 1, for a score 100."""
     max_steps: int = FilmOptions.max_steps

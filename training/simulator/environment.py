@@ -17,7 +17,7 @@ from training.simulator.contacts import TileContacts
 from training.simulator.fast_car import FastCar
 from training.simulator.film_view import FilmView
 from training.simulator.kernels import load_kernels
-from training.simulator.palette import GREY, RED_GREEN_BLUE
+from training.simulator.palette import GREY, RED_GREEN_BLUE, Ground
 from training.simulator.shrinker import Shrinker
 from training.simulator.track import create_track
 from training.simulator.view import View
@@ -31,18 +31,19 @@ class FastCarRacing(CarRacing):
     a grey level on average. If numba cannot run, they are drawn as Gymnasium draws them, slowly.
 
     Args:
-        render_mode: None, or ``"rgb_array"`` for pictures of (400, 600, 3) uint8.
+        render_mode: None; ``"rgb_array"`` for pictures of (400, 600, 3) uint8; ``"state_pixels"``
+            for what the driver sees, (96, 96, 3) uint8; or ``"human"`` for Gymnasium's window,
+            which is drawn at Gymnasium's speed.
         verbose: Print how tracks are generated.
         lap_complete_percent: As in Gymnasium.
-        domain_randomize: Must be False.
+        domain_randomize: Draw other colours of road, field and grass at each reset.
         continuous: Steering, gas and brake (True), or five discrete actions.
         lazy: Let ``step`` and ``reset`` draw nothing; they return what ``look`` drew last.
 
     Raises:
-        ValueError: Another ``render_mode``, or ``domain_randomize``.
+        ValueError: Another ``render_mode``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": FPS}  # noqa: RUF012
     car: FastCar | None
 
     def __init__(
@@ -54,21 +55,18 @@ class FastCarRacing(CarRacing):
         continuous: bool = True,
         lazy: bool = False,
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode {render_mode!r}: supported are None and 'rgb_array'")
-        if domain_randomize:
-            raise ValueError(f"domain_randomize {domain_randomize!r}: only False is supported")
-        super().__init__(render_mode, verbose, lap_complete_percent, False, continuous)
-        EzPickle.__init__(self, render_mode, verbose, lap_complete_percent, False, continuous, lazy)
+        modes = (None, *self.metadata["render_modes"])
+        if render_mode not in modes:
+            raise ValueError(f"render_mode {render_mode!r}: supported are {modes}")
+        arguments = render_mode, verbose, lap_complete_percent, domain_randomize, continuous
+        super().__init__(*arguments)
+        EzPickle.__init__(self, *arguments, lazy)
         self.lazy = lazy
         self.state: NDArray[np.uint8] = np.zeros((STATE_H, STATE_W, 3), np.uint8)
         # Tiles are sensors, which Box2D's search for times of impact leaves out.
         self.world.continuousPhysics = False
         self._road_body: Any = None
         self._kernels = load_kernels()
-        if self._kernels is None:
-            # What stock's drawing is asked for.
-            self.metadata = self.metadata | {"render_modes": ["rgb_array", "state_pixels"]}
         self._grey: View | None = None
         self._colour: View | None = None
         self._shrinker: Shrinker | None = None
@@ -77,12 +75,12 @@ class FastCarRacing(CarRacing):
         self._score = 0.0
 
     def reset(
-        self,
-        *,
-        seed: int | None = None,
-        options: dict[str, Any] | None = None,  # noqa: ARG002
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Start an episode on a new track; see Gymnasium's ``reset``."""
+        """Start an episode on a new track; see Gymnasium's ``reset``.
+
+        With ``domain_randomize``, ``options={"randomize": False}`` keeps the colours.
+        """
         gym.Env.reset(self, seed=seed)
         self._destroy()
         # A new one, since unpickling moves everything here from another environment.
@@ -93,6 +91,9 @@ class FastCarRacing(CarRacing):
         self.t = 0.0
         self.new_lap = False
         self.road_poly: list[Any] = []
+        if self.domain_randomize:
+            self._reinit_colors((options or {}).get("randomize", True))  # type: ignore[no-untyped-call]
+        self._ground = Ground.of(self.bg_color, self.grass_color, self.road_color)
         while not self._create_track():
             pass
         self.car = FastCar(self.world, *self.track[0][1:4], traces=self.render_mode is not None)
@@ -136,6 +137,7 @@ class FastCarRacing(CarRacing):
             self.state = self.look()
 
         if action is None:
+            self._show_people()
             return self.state, 0, False, False, {}
         self.reward -= 0.1
         car.fuel_spent = 0.0
@@ -151,6 +153,7 @@ class FastCarRacing(CarRacing):
             terminated = True
             info["lap_finished"] = False
             step_reward = -100
+        self._show_people()
         return self.state, step_reward, terminated, False, info
 
     def _act(self, car: FastCar, action: NDArray[np.float32] | int) -> None:
@@ -165,51 +168,61 @@ class FastCarRacing(CarRacing):
 
     def look(self) -> NDArray[np.uint8]:
         """What the driver sees now, the observation: (96, 96, 3) uint8."""
-        if self._kernels is None:
-            self.state = self._look_with_pygame()
-        else:
-            self._colour = self._colour or View(self._kernels, RED_GREEN_BLUE)
-            planes = np.rint(self._look(self._colour))
-            self.state = planes.transpose(1, 2, 0).astype(np.uint8, order="C")
+        self.state = self._draw(self._score)
         return self.state
 
     def look_grey(self, size: int) -> NDArray[np.uint8]:
         """What the driver sees now, grey, square and small: (size, size) uint8."""
         if self._kernels is None:
-            grey = Image.fromarray(GREY.of(self._look_with_pygame()))
+            grey = Image.fromarray(GREY.of(self._draw(self._score)))
             return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR))
         self._grey = self._grey or View(self._kernels, (GREY,))
         if self._shrinker is None or self._shrinker.size != size:
             self._shrinker = Shrinker(self._kernels, size)
-        return self._shrinker.shrink(self._look(self._grey)[0])
+        return self._shrinker.shrink(self._look(self._grey, self._score)[0])
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """The picture for people, (400, 600, 3) uint8; None without a render mode."""
-        if self.render_mode is None:
-            super().render()  # type: ignore[no-untyped-call]  # Gymnasium's warning
-            return None
-        return self._film.draw(self)
+        """The picture of the render mode; None without one, and of the window."""
+        if self.render_mode == "rgb_array":
+            return self._film.draw(self)
+        if self.render_mode == "state_pixels":
+            return self._draw(self.reward)
+        super().render()  # type: ignore[no-untyped-call]  # the window, or Gymnasium's warning
+        return None
 
-    def _look(self, view: View) -> NDArray[np.float32]:
+    def _show_people(self) -> None:
+        if self.render_mode == "human":
+            self.render()
+
+    def _draw(self, score: float) -> NDArray[np.uint8]:
+        """What the driver sees with ``score`` in it: (96, 96, 3) uint8."""
+        if self._kernels is None:
+            return self._draw_with_pygame(score)
+        self._colour = self._colour or View(self._kernels, RED_GREEN_BLUE)
+        planes = np.rint(self._look(self._colour, score))
+        return planes.transpose(1, 2, 0).astype(np.uint8, order="C")
+
+    def _look(self, view: View, score: float) -> NDArray[np.float32]:
         if self.car is None:
             raise ResetNeeded("call reset() before looking")
-        view.show(self.road_poly, self._contacts.touched)
-        return view.look(self.car, self.t, self._score)
+        view.show(self.road_poly, self._contacts.touched, self._ground)
+        return view.look(self.car, self.t, score)
 
-    def _look_with_pygame(self) -> NDArray[np.uint8]:
-        """Draw as stock does: (96, 96, 3) uint8."""
+    def _draw_with_pygame(self, score: float) -> NDArray[np.uint8]:
         if self.car is None:
             raise ResetNeeded("call reset() before looking")
-        score, self.reward = self.reward, self._score
+        reward, self.reward = self.reward, score
         picture = super()._render("state_pixels")
-        self.reward = score
+        self.reward = reward
         return np.asarray(picture, np.uint8)
 
     def close(self) -> None:
-        """Free the world's bodies; a reset makes them again.
+        """Close the window and free the world's bodies; a reset makes them again.
 
         Box2D's Python bindings would keep the bodies of a world that is dropped: 85 kB.
         """
+        super().close()  # type: ignore[no-untyped-call]
+        self.screen = None
         self._destroy()
         self.car = None
         self._grey = self._colour = None

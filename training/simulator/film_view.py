@@ -34,7 +34,7 @@ from training.simulator.gauges import (
     UPRIGHT,
     read_gauges,
 )
-from training.simulator.palette import FIELD, GRASS, HULL, WHEEL, WHEEL_MARK, Colour, shrunk
+from training.simulator.palette import HULL, WHEEL, WHEEL_MARK, Colour, shrunk
 
 _WIDE: Final = VIDEO_W / WINDOW_W
 _HIGH: Final = VIDEO_H / WINDOW_H
@@ -65,8 +65,6 @@ def _fill(picture: NDArray[np.uint8], places: NDArray[np.int32], colour: Colour)
     cv2.fillConvexPoly(picture, places, colour, cv2.LINE_AA, _BITS)
 
 
-_FIELD: Final = shrunk(FIELD, _LOSS)
-_GRASS: Final = shrunk(GRASS, _LOSS)
 _HULL: Final = shrunk(HULL, _LOSS)
 _WHEEL: Final = shrunk(WHEEL, _LOSS)
 _WHEEL_MARK: Final = shrunk(WHEEL_MARK, _LOSS)
@@ -92,7 +90,7 @@ class FilmView:
         if car is None:
             raise ResetNeeded("call reset() before render()")
         if env.road_poly is not self._track:
-            self._take_track(env.road_poly)
+            self._take_track(env)
         zoom = 0.1 * SCALE * max(1 - env.t, 0) + ZOOM * SCALE * min(env.t, 1)
         picture = np.zeros((VIDEO_H, VIDEO_W, 3), np.uint8)
         self._draw_ground(picture, car, zoom)
@@ -104,13 +102,15 @@ class FilmView:
         )
         return picture
 
-    def _take_track(self, road_poly: list[Any]) -> None:
+    def _take_track(self, env: CarRacing) -> None:
+        road_poly: list[Any] = env.road_poly
         bound = PLAYFIELD * np.array([[[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]]])
         squares = _squares()
         road = np.array([corners for corners, _ in road_poly])
         self._shapes = np.concatenate([bound, squares, road])
         # A tile's colour is the tile's own array, which changes when it is touched.
-        self._colours = [_FIELD, *[_GRASS] * len(squares)]
+        field, grass = shrunk(env.bg_color, _LOSS), shrunk(env.grass_color, _LOSS)
+        self._colours = [field, *[grass] * len(squares)]
         self._colours += (
             shrunk(colour, _LOSS) if isinstance(colour, tuple) else colour
             for _, colour in road_poly

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 
-FIELD: Final = (102, 204, 102)
-GRASS: Final = (102, 230, 102)
-ROAD: Final = (102, 102, 102)
-# A tile that nobody has touched is lighter, by its index modulo 3.
-UNTOUCHED: Final = (ROAD, (104, 104, 104), (107, 107, 107))
 KERB_WHITE: Final = (255, 255, 255)
 KERB_RED: Final = (255, 0, 0)
 HULL: Final = (204, 0, 0)
@@ -33,6 +27,24 @@ def shrunk(colour: Iterable[float], loss: int) -> Colour:
     """What an even area of ``colour`` becomes where smoothscale takes ``loss`` off it."""
     red, green, blue = (max(int(part) - loss, 0) for part in colour)
     return red, green, blue
+
+
+class Ground(NamedTuple):
+    """The colours of a track, which `domain_randomize` draws anew."""
+
+    field: Colour
+    grass: Colour
+    """Of the lighter squares on the field."""
+    tiles: tuple[Colour, Colour, Colour]
+    """Of tiles that nobody has touched, by their index modulo 3; the first is a touched tile's."""
+
+    @classmethod
+    def of(
+        cls, field: Iterable[float], grass: Iterable[float], road: NDArray[np.number[Any]]
+    ) -> Self:
+        """Cut stock's colours to integers, as its drawing does."""
+        first, second, third = (shrunk(road + 0.01 * index * 255, 0) for index in range(3))
+        return cls(shrunk(field, 0), shrunk(grass, 0), (first, second, third))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +67,6 @@ class Plane:
         """Return this plane of uint8[..., 3], as GrayscaleObservation computes it: uint8[...]."""
         weighted: NDArray[np.float64] = np.multiply(picture, np.array(self.weights))
         return np.asarray(np.sum(weighted, axis=-1)).astype(np.uint8)
-
-    @cached_property
-    def tints(self) -> tuple[int, ...]:
-        """How much lighter an untouched tile is, by its index modulo 3."""
-        road = self.level(ROAD)
-        return tuple(self.level(colour) - road for colour in UNTOUCHED)
 
 
 GREY: Final = Plane((0.2125, 0.7154, 0.0721), 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -17,14 +17,12 @@ from training.simulator.gauges import LYING, UNIT_W, UPRIGHT, read_gauges
 from training.simulator.kernels import Kernels
 from training.simulator.kernels.layout import STATE_SIZE
 from training.simulator.palette import (
-    FIELD,
-    GRASS,
     HULL,
     KERB_RED,
     KERB_WHITE,
-    ROAD,
     WHEEL,
     WHEEL_MARK,
+    Ground,
     Plane,
 )
 from training.simulator.scale import VIEW_H
@@ -53,16 +51,18 @@ def _bars() -> NDArray[np.float64]:
 _BARS: Final = _bars()
 
 
-@cache
-def _colours(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the level of each colour, in the kernel's order; and the plane's numbers."""
+@lru_cache(maxsize=256)
+def _levels(plane: Plane, ground: Ground) -> NDArray[np.float32]:
+    """Return the level of each colour in the plane, in the kernel's order."""
+    tiles = [plane.level(colour) for colour in ground.tiles]
     kerbs_and_car = (KERB_RED, KERB_WHITE, HULL, WHEEL, WHEEL_MARK)
     levels = [
-        *(plane.level(colour) for colour in (FIELD, GRASS, ROAD)),
-        *plane.tints,
+        *(plane.level(colour) for colour in (ground.field, ground.grass)),
+        tiles[0],
+        *(tile - tiles[0] for tile in tiles),
         *(plane.level(colour) for colour in kerbs_and_car),
     ]
-    return np.array(levels, np.float32), np.array((*plane.weights, plane.cut), np.float64)
+    return np.array(levels, np.float32)
 
 
 @lru_cache(maxsize=2048)
@@ -76,18 +76,20 @@ class View:
 
     def __init__(self, kernels: Kernels, planes: tuple[Plane, ...]) -> None:
         self._kernels = kernels
-        self._planes = [(plane, *_colours(plane)) for plane in planes]
+        self._planes = planes
+        self._weights = [np.array((*plane.weights, plane.cut), np.float64) for plane in planes]
         self._pictures = np.zeros((len(planes), STATE_H, STATE_W), np.float32)
         self._layers = np.zeros((3, VIEW_H, STATE_W), np.float32)
         self._state = np.zeros(STATE_SIZE)
         self._track: object = None
 
-    def show(self, road_poly: list[Any], touched: bytearray) -> None:
+    def show(self, road_poly: list[Any], touched: bytearray, ground: Ground) -> None:
         """Take the track of stock's `road_poly`, unless it is the one shown already.
 
         Args:
             road_poly: tiles and kerbs.
             touched: of each tile, whether it was touched; it may change after this call.
+            ground: the track's colours.
         """
         if road_poly is self._track:
             return
@@ -102,6 +104,7 @@ class View:
         self._kerbs = np.array([corners for corners, _ in kerbs], np.float64).reshape(-1, 4, 2)
         self._white = np.array([white for _, white in kerbs], np.uint8)
         self._touched = np.frombuffer(touched, np.uint8)
+        self._levels = [_levels(plane, ground) for plane in self._planes]
         self._track = road_poly
 
     def look(self, car: Car, time: float, score: float) -> NDArray[np.float32]:
@@ -127,7 +130,9 @@ class View:
             *gauges.upright,
             *gauges.lying,
         )
-        for picture, (plane, levels, weights) in zip(self._pictures, self._planes, strict=True):
+        for picture, plane, levels, weights in zip(
+            self._pictures, self._planes, self._levels, self._weights, strict=True
+        ):
             self._kernels.draw_ground(
                 picture,
                 self._layers,

@@ -7,7 +7,7 @@
     <root>/runs/<run>/policies/validation.json           the validation scores of a run's policies
     <root>/runs/<run>/policies/<version>/policy.safetensors
     <root>/runs/<run>/policies/<version>/manifest.json   written last: it exists from here on
-    <root>/films/<etag>.gif, <etag>.webp                 finished films, written by the service
+    <root>/films/<etag>.gif, .webp or .mp4                finished films, written by the service
     <root>/runs/<run>/progress.csv, best_config.json, <trial>/…   written by training
 """
 

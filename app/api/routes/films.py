@@ -15,8 +15,14 @@ from app.policies.names import NAMES, SERVED, PolicyName
 from app.problems import invalid, problems
 from app.rendering.film_order import FPS, FilmOrder
 from training.environment.observation import EPISODE_FRAMES, SIMULATOR_FPS
-from training.evaluation.film import WIDTH, FilmFormat
+from training.evaluation.film import WIDTH, FilmFormat, check_format
+from training.extras import MissingExtraError
 
+_MEDIA_TYPES: dict[FilmFormat, str] = {
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+}
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 _ADDRESS: dict[int | str, dict[str, Any]] = {
@@ -83,7 +89,11 @@ def film_routes(service: Service) -> APIRouter:
 
     defaults = FilmOptions.model_construct().model_dump()
 
-    def check_size(options: FilmOptions, encoding: FilmFormat) -> None:
+    def check(options: FilmOptions, encoding: FilmFormat) -> None:
+        try:
+            check_format(encoding)
+        except MissingExtraError as error:
+            raise invalid("path", f"this service makes no MP4 films: {error}") from error
         pictures = options.episodes * math.ceil(options.max_steps * options.fps / SIMULATOR_FPS)
         pixels = pictures * options.width * round(options.width * 2 / 3)
         if pixels * (1 if encoding == "gif" else 3) > settings.film_max_pixels:
@@ -98,7 +108,7 @@ def film_routes(service: Service) -> APIRouter:
     ) -> Response:
         """Redirect to the film of the policy that has this name now."""
         service.policies.served()
-        check_size(given, encoding)
+        check(given, encoding)
         loaded = await service.policies.find(name)
         options = {
             name: value
@@ -119,7 +129,7 @@ def film_routes(service: Service) -> APIRouter:
     ) -> Response:
         if version in NAMES:
             return await redirect(version, seed, options, encoding, "..")
-        check_size(options, encoding)
+        check(options, encoding)
         manifest, source = await service.policies.describe(version)
         order = FilmOrder(
             run=manifest.run,
@@ -141,11 +151,11 @@ def film_routes(service: Service) -> APIRouter:
             content = await service.renderer.film(
                 order, service.policies.served_files(version, source)
             )
-        return Response(content, headers=headers, media_type=f"image/{encoding}")
+        return Response(content, headers=headers, media_type=_MEDIA_TYPES[encoding])
 
     def describe(encoding: FilmFormat) -> dict[str, Any]:
         """Declaration and documentation of a film's route."""
-        content = {f"image/{encoding}": {"schema": {"type": "string", "format": "binary"}}}
+        content = {_MEDIA_TYPES[encoding]: {"schema": {"type": "string", "format": "binary"}}}
         return {
             "response_class": Response,
             "responses": {
@@ -177,6 +187,12 @@ def film_routes(service: Service) -> APIRouter:
         """The same as `/gif` as WebP: fewer bytes and more colours."""
         return await redirect(query.policy, query.seed, query, "webp", "gif")
 
+    @router.head("/mp4", include_in_schema=False, status_code=307)
+    @router.get("/mp4", **redirects, summary="Redirect to a film, MP4")
+    async def mp4(query: Annotated[FilmQuery, Query()]) -> Response:
+        """The same as `/gif` as MP4, where the service has the extra `video`."""
+        return await redirect(query.policy, query.seed, query, "mp4", "gif")
+
     @router.head("/gif/{policy}/{seed}.gif", include_in_schema=False)
     @router.get("/gif/{policy}/{seed}.gif", **describe("gif"), summary="Film, GIF")
     async def film_gif(
@@ -198,5 +214,19 @@ def film_routes(service: Service) -> APIRouter:
     ) -> Response:
         """The same as WebP: fewer bytes and more colours."""
         return await answer(request, policy, seed, options, "webp")
+
+    @router.head("/gif/{policy}/{seed}.mp4", include_in_schema=False)
+    @router.get("/gif/{policy}/{seed}.mp4", **describe("mp4"), summary="Film, MP4")
+    async def film_mp4(
+        request: Request,
+        policy: _Version,
+        seed: _FilmSeed,
+        options: Annotated[FilmOptions, Query()],
+    ) -> Response:
+        """The same as MP4 (H.264), where the service has the extra `video`.
+
+        Its width and height are rounded down to even numbers.
+        """
+        return await answer(request, policy, seed, options, "mp4")
 
     return router

@@ -9,9 +9,11 @@ import pytest
 from app.errors import PolicyNotFoundError
 from app.policies.bundled import read_bundled, read_bundled_progress
 from app.policies.loading import load_bundled
+from tests.conftest import PublishPolicy
 from training.evaluation.progress import read_progress
 from training.evaluation.rollout import drive
 from training.policy.manifest import WEIGHTS_FILE
+from training.store.policies import PolicyStore
 from training.store.published import BUNDLED_FOLDER
 
 MOST_BYTES = 10_000_000
@@ -53,4 +55,22 @@ def test_what_is_not_whole_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         load_bundled()
     (tmp_path / WEIGHTS_FILE).write_bytes(b"torn")
     with pytest.raises(PolicyNotFoundError, match="4 bytes"):
+        load_bundled()
+
+
+def test_another_folder_takes_its_place(
+    tmp_path: Path, publish_policy: PublishPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PolicyStore.open(str(tmp_path))
+    ref = publish_policy(store)
+    monkeypatch.setenv("CARRACING_BUNDLED_FOLDER", str(tmp_path / ref.folder))
+    assert load_bundled().version == ref.version
+    with pytest.raises(FileNotFoundError):
+        read_bundled_progress()
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "ftp://host/policy"])
+def test_a_folder_without_a_policy_is_named(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARRACING_BUNDLED_FOLDER", folder)
+    with pytest.raises(PolicyNotFoundError, match=folder):
         load_bundled()

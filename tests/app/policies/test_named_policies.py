@@ -57,7 +57,7 @@ async def test_a_query_is_decided_by_the_policy_that_it_names(
     np.testing.assert_allclose(body["actions"], offline, atol=1e-6)
 
 
-@pytest.mark.parametrize("encoding", ["gif", "webp"])
+@pytest.mark.parametrize("encoding", ["gif", "webp", "mp4"])
 async def test_a_film_of_a_named_policy_has_its_version_in_its_address(
     bench: Bench, published: Published, name: str, encoding: str
 ) -> None:

@@ -20,6 +20,7 @@ def test_the_etag_tells_orders_apart() -> None:
         "source": "bundled",
     }
     others = [dataclasses.replace(order, **{name: value}) for name, value in changes.items()]
+    others.append(dataclasses.replace(order, encoding="mp4"))
     etags = {film.etag for film in [order, *others]}
     assert len(etags) == 1 + len(others)
     assert order.etag == FilmOrder("run", "version", "0" * 64).etag

@@ -20,8 +20,9 @@ from training.store.policies import PolicyStore
 pytestmark = pytest.mark.anyio
 
 FOR_EVER = "public, max-age=31536000, immutable"
-PATHS = ["/gif", "/webp"]
-ENCODINGS = ["gif", "webp"]
+PATHS = ["/gif", "/webp", "/mp4"]
+MEDIA_TYPES = {"gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4"}
+ENCODINGS = list(MEDIA_TYPES)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def test_a_film(bench: Bench, ref: PolicyRef, encoding: str) -> None:
     response = await bench.client.get(f"/gif/{ref.version}/7.{encoding}")
     assert response.status_code == 200
     assert response.content == b"film 7"
-    assert response.headers["Content-Type"] == f"image/{encoding}"
+    assert response.headers["Content-Type"] == MEDIA_TYPES[encoding]
     assert response.headers["Cache-Control"] == FOR_EVER
     assert response.headers["Policy-Version"] == ref.version
     assert response.headers["Policy-Source"] == "storage"
@@ -180,6 +181,18 @@ async def test_a_film_has_to_fit_into_memory(bench: Bench, ref: PolicyRef) -> No
     assert (await bench.client.get(f"{address}.gif?{allowed}")).status_code == 200
     is_problem(await bench.client.get(f"{address}.gif?{allowed}&episodes=2"), 422, "invalid")
     is_problem(await bench.client.get(f"{address}.webp?{allowed}"), 422, "invalid")
+    is_problem(await bench.client.get(f"{address}.mp4?{allowed}"), 422, "invalid")
+
+
+@pytest.mark.parametrize("address", ["/mp4", "/gif/served/7.mp4", "/gif/{version}/7.mp4"])
+async def test_without_its_extra_an_mp4_is_refused(
+    bench: Bench, ref: PolicyRef, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.extras.find_spec", {"imageio": 1}.get)
+    response = await bench.client.get(address.format(version=ref.version))
+    assert "pip install" in is_problem(response, 422, "invalid")["detail"]
+    assert bench.renderer.films == []
+    assert (await bench.client.get(f"/gif/{ref.version}/7.gif")).status_code == 200
 
 
 async def test_an_address_shows_the_same_film_whatever_the_settings(
