@@ -37,6 +37,30 @@ EXPECTED = {
 EVERYWHERE = {"414", "431"}
 
 
+EXPECTED_INFERENCE = {
+    ("get", ""): {"200", "400", "500"},
+    ("get", "/health/live"): {"200", "400", "500"},
+    ("get", "/health/ready"): {"200", "400", "500", "503"},
+    **{
+        (method, f"/models/{{model}}{version}{path}"): {
+            "200",
+            "400",
+            "404",
+            "422",
+            "500",
+            "503",
+            *others,
+        }
+        for version in ("", "/versions/{version}")
+        for method, path, others in (
+            ("get", "", ()),
+            ("get", "/ready", ()),
+            ("post", "/infer", ("408", "413", "415")),
+        )
+    },
+}
+
+
 async def test_the_document_names_every_route_and_error(bench: Bench) -> None:
     document = (await bench.client.get("/openapi.json")).json()
     found = {
@@ -44,13 +68,16 @@ async def test_the_document_names_every_route_and_error(bench: Bench) -> None:
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
-    assert found == EXPECTED
-    for operations in document["paths"].values():
+    assert found == EXPECTED | {
+        (method, f"/v2{path}"): statuses for (method, path), statuses in EXPECTED_INFERENCE.items()
+    }
+    for path, operations in document["paths"].items():
+        media_type = "application/json" if path.startswith("/v2") else PROBLEM_JSON
         for operation in operations.values():
             assert set(operation["responses"]) >= EVERYWHERE
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
-                    assert list(response["content"]) == [PROBLEM_JSON]
+                    assert list(response["content"]) == [media_type]
 
 
 async def test_the_document_describes_bodies_and_bounds(bench: Bench) -> None:
