@@ -127,7 +127,7 @@ def demo(options: DemoOptions) -> int:
     def watch_training() -> None:
         ended = train.wait()
         if not told.is_set():
-            print(f"training ended (status {ended}); the service goes on", flush=True)
+            print(f"training ended (status {ended}); the service keeps running", flush=True)
 
     threading.Thread(target=watch_service, daemon=True).start()
     threading.Thread(target=watch_training, daemon=True).start()

@@ -45,20 +45,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Asha:
-    """When the search gives up on a trial (asynchronous successive halving)."""
+    """When the search stops a trial (asynchronous successive halving)."""
 
     grace_period: int = 15
-    """Iterations that every trial is given before it may be stopped."""
+    """Iterations before a trial may be stopped."""
     reduction_factor: int = 3
-    """At each rung about one trial in this many goes on."""
+    """At each rung about one of this many trials continues."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one trial trains with. Durations count training iterations unless said otherwise.
+    """Hyperparameters of one trial. Durations are in training iterations unless noted.
 
-    The default of an option that is new is what was done before there was that option: a run that
-    is older resumes with it.
+    The default of a new field must be what earlier versions did, because older runs resume with it.
     """
 
     max_iters: int = 1000
@@ -72,8 +71,8 @@ class Recipe:
     finetune_clip: float = 0.15
     """PPO clip range in phase finetune."""
     anneal_to: float = 1.0
-    """Over a trial, learning rate and entropy coefficient are multiplied by a factor that falls
-    from 1 to this, linearly; 1 leaves them alone within each phase."""
+    """Learning rate and entropy coefficient are multiplied by a factor that falls linearly from 1
+    to this value over the trial; 1 keeps them constant within each phase."""
     num_samples: int = 6
     """Trials of the hyperparameter search."""
 
@@ -90,37 +89,39 @@ class Recipe:
     vf_loss_coeff: float = 0.5
     """Weight of the value function's loss."""
     vf_clip_param: float = 1e6
-    """Clamp of the squared value error, out of reach; at RLlib's 10 an error past 3.2 is lost."""
+    """Limit of the squared value error. 1e6 does not limit it; with RLlib's default of 10, errors
+    above 3.2 have no gradient."""
     kl_coeff: float = 0.0
-    """First weight of the loss on the KL divergence from the sampling policy; each iteration adapts
-    it towards kl_target. 0 turns that loss off."""
+    """Initial weight of the loss on the KL divergence from the sampling policy; adapted after each
+    iteration so that the divergence approaches kl_target. 0 turns this loss off."""
     kl_target: float = 0.01
-    """KL divergence of one iteration that the weight is adapted to."""
+    """KL divergence per iteration that the weight is adapted to."""
     grad_clip: float = 0.5
     """Largest global norm of the gradient."""
     adam_epsilon: float = 1e-8
-    """Adam's epsilon: what its denominator has at the least."""
+    """Added to Adam's denominator."""
     train_batch_size_per_learner: int = 4096
-    """Decisions sampled for one iteration (searched)."""
+    """Decisions sampled per iteration (searched)."""
     minibatch_size: int = 256
-    """Decisions of one gradient step (searched)."""
+    """Decisions per gradient step (searched)."""
     num_epochs: int = 10
-    """Passes over the batch in one iteration (searched)."""
+    """Passes over the batch per iteration (searched)."""
 
     precision: PrecisionOption = "fp32"
-    """Number format of gradients: fp32, bf16, or auto for the one that is faster where the learner
-    runs. Policies are fp32."""
+    """Number format of gradients: fp32, bf16, or auto for the faster one on the learner's device.
+    Policies are always fp32."""
 
     simulator: Simulator = "fast"
-    """What samples; stock is Gymnasium's own, which drives the same but draws far slower."""
+    """Simulator for sampling: fast, or stock for Gymnasium's own, which has the same physics but
+    draws far slower."""
     num_env_runners: int = 4
-    """Processes that sample; fewer where the cluster's CPUs hold fewer."""
+    """Processes that sample; fewer if the cluster has too few CPUs."""
     num_envs_per_env_runner: int = 2
-    """Environments that one of these processes drives side by side."""
+    """Environments per sampling process."""
     checkpoint_every: int = 10
-    """Iterations between checkpoints, each of which is also published as a policy."""
+    """Iterations between checkpoints; each is also published as a policy."""
     keep_checkpoints: int = 3
-    """Newest checkpoints kept per trial; the best one is kept besides."""
+    """Newest checkpoints kept per trial, besides the best one."""
 
     asha: Annotated[Asha, tyro.conf.Suppress] = field(default_factory=Asha)
     pipeline: Annotated[Pipeline, tyro.conf.Suppress] = field(default_factory=Pipeline)
@@ -145,10 +146,10 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        """Refuse values and combinations that cannot train.
+        """Check values and combinations.
 
         Raises:
-            ValueError: Names the option, its value and what would be right.
+            ValueError: An option is out of range; names it, its value and what is accepted.
         """
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:

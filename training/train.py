@@ -2,7 +2,7 @@
 
     python -m training.train --skip-asha --max-iters 20 --finetune-at 10
 
-The same command with the same ``--run-name`` continues a run that was interrupted.
+The same command with the same ``--run-name`` continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from training.validation.validator import Validator
 
 _PROGRAM = "python -m training.train"
 _LAST_WRITE_S = 5.0
-"""Seconds that storage has at an interruption: most clouds kill 30 s after SIGTERM."""
+"""Seconds to wait for storage at SIGTERM: most clouds kill a process 30 s after it."""
 
 _REFUSALS = (
     RunError,
@@ -54,21 +54,22 @@ _REFUSALS = (
     TrialsFailedError,
     ValueError,
 )
-"""Errors that end the command with their message alone."""
+"""Errors that end the command with their message and without a traceback."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out. None of this changes what a trial learns from."""
+    """Options of a run that do not change what a trial learns from."""
 
     results_dir: str | None = None
-    """Storage root: a path, s3://… or gs://…; else CARRACING_STORAGE, else
-    $ANYSCALE_ARTIFACT_STORAGE/carracing-ppo, else /mnt/cluster_storage/carracing-ppo where that is
+    """Storage root: a path, s3://… or gs://…. Default: CARRACING_STORAGE, else
+    $ANYSCALE_ARTIFACT_STORAGE/carracing-ppo, else /mnt/cluster_storage/carracing-ppo if that is
     mounted, else ./results."""
     run_name: str | None = None
-    """Name of the run; the same name resumes it. Else the Anyscale job's id, or recipe and time."""
+    """Name of the run; an existing name resumes that run. Default: the Anyscale job's id, else
+    recipe and time."""
     skip_asha: bool = False
     """Train one trial with the recipe's own hyperparameters instead of searching."""
     init_from: str | None = None
@@ -78,24 +79,25 @@ class RunOptions:
     seed: int = 0
     """Seed of environments, sampling, initial weights and the search."""
     num_gpus: float | None = None
-    """GPUs to wait for and use; else those that the cluster shows at the start."""
+    """GPUs to wait for and to use. Default: those in the cluster."""
     max_concurrent_trials: int | None = None
-    """Most trials side by side; else as many as the cluster holds."""
+    """Trials that run at the same time. Default: as many as fit into the cluster."""
     keep_policies: int | None = None
-    """How many of the run's newest policies stay published, and each trial's newest and the best
-    one besides; else all do. Films of one that was deleted can no longer be rendered."""
+    """Keep only this many of the run's newest policies, besides each trial's newest one and the
+    best one. Default: keep all. Films of a deleted policy can no longer be rendered."""
     validation_tracks: int = 8
-    """Tracks that each published policy is driven on, with low priority, for its validation score;
-    0 validates nothing, and returns in training choose the result. The best policies drive five
-    times as many when the run ends."""
+    """Tracks that each published policy drives for its validation score, with low priority. At the
+    end of the run the best policies drive five times as many. 0: no validation; the run's result
+    is chosen by training returns."""
     resume: ResumeMode = "auto"
-    """auto continues a run of that name, never refuses to, must insists on it."""
+    """What to do with an existing run of that name: auto resumes it, never refuses to. must also
+    refuses to start a new run."""
     restart: bool = False
-    """Begin a run of that name again; its published policies stay. An Anyscale job does so once,
-    and its retries go on."""
+    """Start a run of that name from the beginning; its published policies stay. An Anyscale job
+    does so once; its retries resume."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be, or contradict each other, with a ValueError."""
+        """Raise ValueError for values that are out of range or contradict each other."""
         if self.seed not in GIVEN_SEEDS:
             raise ValueError(f"--seed is {self.seed}; it must be from 0 to {GIVEN_SEEDS[-1]}")
         if self.num_gpus is not None and not 0 <= self.num_gpus < math.inf:
@@ -122,11 +124,11 @@ class Command:
     options: Annotated[RunOptions, tyro.conf.arg(name="")]
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     recipe_name: Annotated[str, tyro.conf.arg(name="recipe")] = "published"
-    """Which recipe's values the options below start from."""
+    """The recipe whose values the options below start from."""
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """The command for these arguments; prints a message and exits where they are wrong."""
+    """Parse the command line; prints a message and exits if it is not valid."""
     # The recipe's name decides the defaults of the options, so it is read before them.
     first = argparse.ArgumentParser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", choices=sorted(RECIPES), default="published")
@@ -140,11 +142,11 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def train(command: Command) -> signal.Signals | None:
-    """Carry out a run to its end; or to a signal, which it returns.
+    """Train until the run ends, or until a signal stops it, which is returned.
 
     Raises:
-        RunError, RunLockedError, StorageError, NoResourcesError, ValueError: It cannot be
-            begun as asked.
+        RunError, RunLockedError, StorageError, NoResourcesError, ValueError: The run
+            cannot start with these options.
         TrialsFailedError: A trial failed for good.
     """
     options = command.options
@@ -184,7 +186,10 @@ def _carry_out(command: Command, run: Run) -> signal.Signals | None:
     )
     _say(resources.describe(trials=trials, cpus=cpus, gpus=gpus))
     if recipe.finetune_at >= recipe.max_iters:
-        _say(f"it explores to its end: --finetune-at {recipe.finetune_at} is no earlier iteration")
+        _say(
+            f"--finetune-at {recipe.finetune_at} is not below --max-iters {recipe.max_iters}: "
+            "phase finetune is never reached"
+        )
     try:
         return _train(command, run, resources, trials=trials, resume=resume)
     except OSError as error:
@@ -215,7 +220,7 @@ def _train(
             revision=git_revision(),
             keep_checkpoints=recipe.keep_checkpoints,
             keep_policies=options.keep_policies,
-            # A search's trials would take over from each other.
+            # The trials of a search would replace each other's policy as the latest.
             promote=trials == 1,
             validator=validator if tracks else None,
         )
@@ -259,7 +264,7 @@ def _train(
 
 
 def _initial_weights(source: str, command: Command, run: Run) -> bytes:
-    """The weights that ``--init-from`` names, if they fit the recipe."""
+    """Return the weights that ``--init-from`` names; raises ValueError if they do not fit."""
     try:
         policy = load_policy(source, root=run.storage.root)
     except (NoPolicyError, BrokenPolicyError, NotACheckpointError, OSError) as error:
@@ -273,7 +278,7 @@ def _initial_weights(source: str, command: Command, run: Run) -> bytes:
 
 
 def _refuse_searched(command: Command) -> None:
-    """Refuse values that a search would replace."""
+    """Raise ValueError for values that the search would replace."""
     own = RECIPES[command.recipe_name]
     for name, domain in own.search.items():
         if getattr(command.recipe, name) != getattr(own, name):
@@ -288,10 +293,10 @@ def _say(text: str) -> None:
 
 
 def _leave(told: signal.Signals) -> NoReturn:
-    """End the process, with the status that shells give a signal.
+    """End the process with the status that shells give a signal.
 
-    At once: at an ordinary end pyarrow waits for every request to S3 that is under way, and lets no
-    other thread run meanwhile. Whoever has sent a signal kills after a while.
+    ``os._exit`` skips pyarrow's shutdown, which waits for every S3 request in progress. The sender
+    of the signal would kill the process before that.
     """
     ray.shutdown()
     logging.shutdown()

@@ -1,1 +1,1 @@
-"""What is thrown at the service by ``benchmarks/attack.py``, and how its answers are judged."""
+"""Hostile requests to the service, and checks of the responses."""

@@ -1,14 +1,14 @@
-"""The service under attack: does every answer stay a documented one, and memory bounded?
+"""Attack the service: is every response documented, and is memory bounded?
 
     python -m benchmarks.attacks
     python -m benchmarks.attacks --requests 500     a quick look
 
-Starts the service with the bundled policy and sends it, from many clients at once and in an order
-that the seed decides, what schemathesis makes out of its OpenAPI document, what was made by hand
-to do harm, broken connections and drives, and in between ordinary requests whose answers are
-checked. Before that come crowds of drives, beside which there is no room for everyone. Prints what
-was answered and how memory went. The exit status is 1 if an answer was not documented, an ordinary
-one was wrong, a probe failed, many were refused without a crowd, or memory grew beyond the bounds.
+Starts the service with the bundled policy and sends requests from many clients at once, in an order
+that the seed decides: what schemathesis generates from the OpenAPI document, hand-made hostile
+requests, broken connections and drives, and ordinary requests whose responses are checked. Before
+that, more drives than the service has room for. Prints the responses and the memory. Exits with
+status 1 if a response was not documented, an ordinary one was wrong, a health probe failed, many
+requests were refused without overload, or memory grew beyond the limits.
 """
 
 from __future__ import annotations

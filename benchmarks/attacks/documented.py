@@ -1,4 +1,4 @@
-"""Whether an answer is one that the service's OpenAPI document knows."""
+"""Check that a response is one that the service's OpenAPI document describes."""
 
 from __future__ import annotations
 

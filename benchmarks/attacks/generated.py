@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes out of the service's OpenAPI document, good and bad."""
+"""Valid and invalid requests that schemathesis generates from the service's OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses, headers and methods that no caller in earnest sends."""
+"""Hostile URLs, headers and methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of queries that are not what they say, or more than anyone needs."""
+"""Hostile bodies of queries: wrong types, wrong lengths, too large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that are slow, cut off, half closed, endless, or no HTTP at all."""
+"""Hostile connections: slow, cut off, half closed, endless, or not HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives over WebSockets that break the protocol, flood the service, or are left in all ways."""
+"""Hostile WebSockets: invalid messages, floods, and disconnects at every point."""
 
 from __future__ import annotations
 

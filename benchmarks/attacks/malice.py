@@ -1,4 +1,4 @@
-"""What is made by hand to do harm: requests, and what takes more than one."""
+"""The types of hand-made hostile requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service's memory in the course of an attack, and what of it requests leave behind."""
+"""The service's memory during an attack, and what requests leave behind."""
 
 from __future__ import annotations
 

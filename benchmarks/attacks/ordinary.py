@@ -1,4 +1,4 @@
-"""What callers in earnest ask in the middle of an attack, and whether it is answered rightly."""
+"""Ordinary requests during an attack, and the checks of their responses."""
 
 from __future__ import annotations
 

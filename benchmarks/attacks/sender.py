@@ -1,4 +1,4 @@
-"""Sends one request of any kind, judges its answer, and notes both."""
+"""Send one request of any kind, check its response, and record both."""
 
 from __future__ import annotations
 

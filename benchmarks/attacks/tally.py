@@ -1,4 +1,4 @@
-"""What was sent, what was answered, and what was wrong with it."""
+"""Counts of requests, responses and faults."""
 
 from __future__ import annotations
 

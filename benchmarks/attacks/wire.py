@@ -1,4 +1,4 @@
-"""HTTP over a socket, byte by byte: what is sent need not be HTTP, the answer has to be."""
+"""HTTP over a socket, byte by byte: requests need not be HTTP, responses must be."""
 
 from __future__ import annotations
 

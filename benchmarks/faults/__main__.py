@@ -1,17 +1,17 @@
-"""Faults under load: what callers see when a process of the service is killed, or all are replaced.
+"""Kill processes of the service, or redeploy it, under load: what do callers see?
 
     python -m benchmarks.faults
     python -m benchmarks.faults --proxy serve
     python -m benchmarks.faults --settle-s 3 --faults replica renderer     a quick look
 
-The service runs as it starts by itself, with two replicas where there are two cores. ``POST /act``
-is asked for at a fixed rate, whether or not earlier requests are answered, over some thirty
-connections; a request that fails is asked again as app.client does. What a caller waits is counted
-from when its request was due, attempts and pauses together. Then processes are killed with SIGKILL,
-one kind after the other, the application is deployed once more, and the service is told to end.
+The service runs with its defaults, two replicas on two or more cores. Clients send ``POST /act`` at
+a fixed rate over some thirty connections, whether or not earlier requests are answered, and retry
+as ``app.client`` does. A caller's wait is counted from when its request was due, retries included.
+Then processes are killed with SIGKILL, one kind after the other, the application is redeployed, and
+the service is stopped.
 
-Exits with status 1 if a promise is broken: no request fails for good, a redeployment lets none fail
-at the first attempt, and an end answers what has been sent to it.
+Exits with status 1 if a request fails for good, if one fails at first during the redeployment, or
+if the stopping service does not answer what was sent before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What faults come to for those who ask meanwhile."""
+"""Summarize what callers saw of a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether processes grow: their memory and open files over time, as a table."""
+"""Memory and open files of processes over time, as a table."""
 
 from __future__ import annotations
 

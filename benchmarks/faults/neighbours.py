@@ -1,10 +1,11 @@
-"""Two services on one machine lose their replicas at once: does one ever answer for the other?
+"""Kill the replicas of two services on one machine: does one ever answer for the other?
 
     python -m benchmarks.faults.neighbours --rounds 20
 
-One of them needs a token. An endless loop per core keeps the machine busy, and in each round the
-controller of one service is stopped until the other one is back: it would replace its replicas late
-on a busy machine, too. Exits with 1 if an answer came from the other service. Linux only.
+One service requires a token. An endless loop per core keeps the machine busy. In each round the
+controller of one service is paused until the other service is back, because on a busy machine it
+may replace its replicas late. Exits with status 1 if a response came from the other service. Linux
+only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hot reload: policies are published while clients ask for actions, and every answer is checked.
+"""Publish policies while clients ask for actions, and check every response.
 
 python -m benchmarks.faults.reload
 python -m benchmarks.faults.reload --requests 2000 --policies 5     a quick look

@@ -1,11 +1,11 @@
-"""Everything at once for a while: does memory grow, do files stay open, does anything fail?
+"""Run everything at once for a while: do memory or open files grow, does anything fail?
 
     python -m benchmarks.faults.soak
     python -m benchmarks.faults.soak --minutes 1 --sample-s 2     a quick look
 
-Clients act, order films and curves, list policies and drive in both modes, while policies are
-published. Prints how memory and open files of the service's processes went, and what failed. The
-service keeps few films, so that its cache is full before growth is looked at.
+Clients ask for actions, films, curves and the list of policies and drive in both modes, while
+policies are published. Prints memory and open files of the service's processes over time, and the
+failures. The service keeps few films, so that its cache is full before growth is measured.
 """
 
 from __future__ import annotations

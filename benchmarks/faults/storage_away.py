@@ -1,13 +1,12 @@
-"""Storage goes away under load and comes back with a newer policy: does anybody notice?
+"""Take storage away under load, and bring it back with a newer policy: what fails?
 
     python -m benchmarks.faults.storage_away
     python -m benchmarks.faults.storage_away --minutes 0.2     a quick look
 
-The service reads a bucket of an S3 server on this machine through a door. That is shut for a while,
-so that connections are refused, and then once more opened onto nobody who answers. Clients ask for
-actions, films of the served policy and health all the time, none of which may fail, and for the
-list of policies and a curve, which need storage and may answer 503, but soon. Exit status 1 where
-something did not hold.
+The service reads a bucket of an S3 server on this machine through a TCP proxy, which first refuses
+connections for a while, and then accepts and never answers them. Clients ask for actions, films of
+the served policy and health, none of which may fail, and for the list of policies and a curve,
+which need storage and may return 503, but soon. Exits with status 1 if something did not hold.
 """
 
 from __future__ import annotations

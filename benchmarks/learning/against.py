@@ -1,12 +1,12 @@
-"""Seconds of a training iteration, of another commit and of the working tree, in one run.
+"""Compare the seconds per training iteration of another commit and of the working tree.
 
     python -m benchmarks.learning.against --commit 8522f31 --recipe swift
     python -m benchmarks.learning.against --commit 8522f31 --iterations 2 -- --precision bf16
 
-The two take turns with ``python -m training.train``, each time a run of its own with the same seed.
-The other commit is checked out into a temporary folder and uses this environment's packages.
-Seconds are those of the run's ``progress.csv``. What follows ``--`` goes to the working tree's runs
-alone.
+The two take turns with ``python -m training.train``, each time in a run of its own with the same
+seed. The other commit is checked out into a temporary folder and uses this environment's packages.
+Seconds are those in the run's ``progress.csv``. Options after ``--`` apply to the working tree
+only.
 """
 
 from __future__ import annotations

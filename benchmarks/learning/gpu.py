@@ -1,10 +1,10 @@
-"""The recipes with the learner on a GPU: decisions per second, and minutes to a score.
+"""Train both recipes with the learner on a GPU: decisions per second, minutes to a score.
 
     python -m benchmarks.learning.gpu     one GPU and 16 cores
     python -m benchmarks.learning.gpu --cpus 2 --gpus 0 --envs 8 --swift-iterations 4 --score 0
 
-It trains swift with ``training.train`` and then published for a few iterations, on the same
-machine, and looks for swift's first policy with the score.
+Trains swift with ``training.train`` and then published for a few iterations on the same machine,
+and finds swift's first policy with the score.
 """
 
 from __future__ import annotations

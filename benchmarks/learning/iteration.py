@@ -1,8 +1,8 @@
-"""A training iteration taken apart: how long its parts take, ours and what they replace.
+"""Measure the parts of a training iteration, of this project and of what it replaces.
 
-``plain`` is Gymnasium's environment under the usual chain of wrappers, sampled and learned from
-RLlib's own way; ``rllib`` is the fast simulator with RLlib's own sampling, batches and optimizer
-and the C library's own allocator; ``ours`` is what ``training.train`` runs.
+``plain`` is Gymnasium's environment with the usual wrappers, sampled and trained by RLlib alone;
+``rllib`` is the fast simulator with RLlib's own sampling, batches and optimizer and the C library's
+allocator; ``ours`` is what ``training.train`` runs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""When a run's published policies first reach a score.
+"""Find when a run's published policies first reached a score.
 
     python -m benchmarks.learning.minutes --root results --run NAME
 
-Its policies are driven from the oldest on. Each one is tried on a few tracks of the fast simulator
-first; only one that may have got there is scored as ``training.evaluate --score`` does it, on the
-scoreboard's tracks and the stock environment. Minutes count from the moment at which the run wrote
-its settings, some seconds after the command was given, to the one at which a policy was published.
+Policies are tried from the oldest on, each on a few tracks of the fast simulator first. If it may
+have reached the score, it is scored as ``training.evaluate score`` does it. Minutes count from when
+the run wrote its settings, some seconds after its start, until the policy was published.
 """
 
 from __future__ import annotations

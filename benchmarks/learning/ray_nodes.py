@@ -1,4 +1,4 @@
-"""Ray nodes on one host, each with an object store of its own, and what goes through the stores."""
+"""Ray nodes on one machine, each with its own object store, and the bytes in these stores."""
 
 from __future__ import annotations
 

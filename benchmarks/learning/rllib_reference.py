@@ -1,10 +1,10 @@
-"""The template's recipe, learned by RLlib's own classes and by this project's, side by side.
+"""Train the template's recipe with RLlib's own classes and with this project's, side by side.
 
     python -m benchmarks.learning.rllib_reference --learners rllib published --iterations 30
 
-``rllib`` trains RLlib's default PPO module through its default connectors and learner, with its
-default seeds, optimizer and clips. The others train what ``training.train`` does. All of them drive
-the fast simulator through one observation pipeline, with the same batch sizes and coefficients.
+``rllib`` trains RLlib's default PPO module with its default connectors, learner, seeds, optimizer
+and clips. The others train as ``training.train`` does. All drive the fast simulator through one
+observation pipeline, with the same batch sizes and coefficients.
 
 Prints one line per iteration. Returns are unscaled means over the latest 100 sampled episodes.
 """

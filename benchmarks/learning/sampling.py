@@ -1,9 +1,9 @@
-"""Decisions per second of RLlib's sampling phase, and what an env runner spends its time on.
+"""Measure decisions per second of RLlib's sampling, and what an env runner spends time on.
 
     python -m benchmarks.learning.sampling
 
-One env runner in this process, one torch thread, the published network with random weights.
-The contenders take turns, each goes on with its own episodes, and the table shows medians.
+One env runner in this process, one torch thread, the published network with random weights. The
+contenders take turns, each continues its own episodes, and the table shows medians.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""How training scales with env runners and Ray nodes on this machine.
+"""Measure training with more env runners and Ray nodes on this machine.
 
     python -m benchmarks.learning.scale     some 15 min on two cores
     python -m benchmarks.learning.scale --rounds 1 --iterations 1 --batch 512   a quick look
 
-Each turn is a process and a Ray cluster of its own. With two nodes, the algorithm is on the first
-one, which has no CPUs for others, and every env runner on the second one, with an object store of
-its own: what they sample and the weights that they are sent go from store to store, over loopback.
+Each turn is a process and a Ray cluster of its own. With two nodes, the algorithm runs on the first
+one, which has no CPUs for others, and all env runners on the second one, with its own object store:
+samples and weights go from store to store over loopback.
 
-Bytes are what Ray serializes of an env runner's answer and of the weights, beside what the
-raylets counted as created in their stores.
+Bytes are those that Ray serializes of a sample and of the weights, and those that the raylets count
+as created in their stores.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One turn of ``benchmarks.learning.scale``: training on Ray nodes of its own, taken apart."""
+"""One turn of ``benchmarks.learning.scale``: training on its own Ray nodes, by parts."""
 
 from __future__ import annotations
 

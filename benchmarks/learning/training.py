@@ -1,4 +1,4 @@
-"""Seconds of a training iteration, and their shares: before and after, in one run.
+"""Measure the seconds of a training iteration by parts, before and after, in one run.
 
     python -m benchmarks.learning.training --recipe swift
     python -m benchmarks.learning.training --recipe published --contenders plain ours

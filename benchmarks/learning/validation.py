@@ -1,11 +1,11 @@
-"""What validation takes of a training run.
+"""Measure how much validation slows a training run.
 
     python -m benchmarks.learning.validation
 
-Short real runs, with and without validation in turn; each on a Ray of its own. Two figures come of
-it: the time of an iteration in pairs, and the processor time of the process that drives, as a share
-of all others'. The share is the slowdown at most: where all cores are busy, and the process had no
-lower priority than the others. Only the first figure needs an idle machine.
+Short real runs with and without validation take turns, each on its own Ray. Reports the time of an
+iteration in pairs, and the CPU time of the validating process as a share of all others'. The share
+is an upper bound of the slowdown: it would be reached if all cores were busy and the process had no
+lower priority. Only the first figure needs an idle machine.
 """
 
 from __future__ import annotations

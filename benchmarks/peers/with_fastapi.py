@@ -1,9 +1,9 @@
-"""FastAPI and uvicorn, and nothing else.
+"""FastAPI and uvicorn alone.
 
     python -m benchmarks.peers.with_fastapi PORT
 
-It checks nothing: what it takes is the least that HTTP and this policy take. It decides in the pool
-of threads that it has by itself, on 40 observations at once at most.
+It validates nothing: its cost is a lower bound for HTTP and this policy. It runs in FastAPI's
+default thread pool, on at most 40 observations at once.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.with_litserve WORKERS PORT
 
-A worker decides on one observation at a time. There are as many HTTP servers as workers, as it is
-by itself.
+A worker decides on one observation at a time. There are as many HTTP servers as workers, which is
+its default.
 """
 
 # No postponed annotations: LitServe hands decode_request's own annotation to FastAPI.

@@ -1,15 +1,15 @@
-"""Training that is killed again and again: does it go on, and is anything lost?
+"""Kill a training run again and again: does it continue, and is anything lost?
 
     python -m benchmarks.preemption
     python -m benchmarks.preemption --storage s3
     python -m benchmarks.preemption --kills 3     a quick look
 
-A real run, small enough that an iteration takes about a second, is killed (-9) at moments drawn by
-chance, some of them while a checkpoint is being written or a policy published. What ended is begun
-again by the same command. A reader looks at the published policies all the while. At the end the
-run is told to end (SIGTERM), and the policies before and after each kill drive the same tracks:
-what training itself reports falls at a resume, since of episodes that begin anew the bad ones end
-first. Exit status 1 where something did not hold.
+A real run, small enough that an iteration takes about a second, is killed with SIGKILL at random
+moments, some of them while a checkpoint is written or a policy published. If that ends the command,
+the same command is started again. A reader checks the published policies all the time. At the end
+the run is stopped with SIGTERM, and the policies before and after each kill drive the same tracks:
+reported returns fall at a resume, because among episodes that start anew the bad ones end first.
+Exits with status 1 if something did not hold.
 """
 
 from __future__ import annotations

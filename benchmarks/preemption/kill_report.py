@@ -1,4 +1,4 @@
-"""What came of a run that was killed again and again, and what of it did not hold."""
+"""Report of a run that was killed again and again, and what did not hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training command that is begun again when it has ended, and a reader of what it publishes."""
+"""A training command that is restarted when it ends, and a reader of its published policies."""
 
 from __future__ import annotations
 

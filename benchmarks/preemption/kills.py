@@ -1,4 +1,4 @@
-"""What is killed of a training run, and at which moment. Linux only."""
+"""Which process of a training run is killed, and when. Linux only."""
 
 from __future__ import annotations
 

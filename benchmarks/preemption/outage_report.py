@@ -1,4 +1,4 @@
-"""What came of a training run whose storage was away for a while, and what of it did not hold."""
+"""Report of a training run whose storage was away, and what did not hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether policies got worse at a resume: those before and after it drive the same tracks."""
+"""Compare the policies before and after a resume on the same tracks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a training run: SIGTERM, and what is in storage then."""
+"""Stop a training run with SIGTERM, and check what is in storage."""
 
 from __future__ import annotations
 

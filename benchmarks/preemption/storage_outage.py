@@ -1,17 +1,17 @@
-"""Storage goes away while a policy is trained, and comes back: does training go on?
+"""Take storage away while a policy is trained, and bring it back: does training continue?
 
     python -m benchmarks.preemption.storage_outage
     python -m benchmarks.preemption.storage_outage --minutes 0.5 --manner refused     a quick look
 
 A real run, small enough that an iteration takes about a second, stores in a bucket of an S3 server
-on this machine, through a door. That is shut for a while, so that connections are refused, or
-opened onto nobody who answers. A reader looks at the published policies past the door all the
-while. Once storage is back and the run has trained on it is told to end (SIGTERM).
+on this machine through a TCP proxy, which refuses connections for a while, or accepts and never
+answers them. A reader checks the published policies past the proxy all the time. Once storage is
+back and the run has trained on, it is stopped with SIGTERM.
 
 Training tolerates ten minutes of this. A checkpoint that storage refuses is replaced by the next
 one, and its policy is not published: the newest checkpoint is stored and published as soon as
-storage works again. Nothing that was published may be lost, and no row of a table missing. Exit
-status 1 where something did not hold.
+storage works again. No published policy may be lost, and no row of a table missing. Exits with
+status 1 if something did not hold.
 """
 
 from __future__ import annotations

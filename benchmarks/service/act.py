@@ -1,14 +1,14 @@
-"""``POST /act`` over HTTP: one observation as npy, from clients that ask again at once.
+"""Compare ``POST /act`` with other servers: requests per second and CPU time per request.
 
     python -m benchmarks.service.act
     python -m benchmarks.service.act --rounds 1 --seconds 1 --contenders ours fastapi   a quick look
 
-Every contender serves the bundled policy with one thread for each decision, and decides on so many
-observations at once: this service on two in each of two replicas, or in one; FastAPI on as many as
-clients ask, up to 40, as its pool of threads is by itself; LitServe on one in each worker; BentoML
-on two. In each round each is started, warmed up, asked and ended, so that nobody waits in the
-background of another, and each round begins with another one; the clients run in a process of their
-own on the same cores. LitServe and BentoML are installed into `.venv-serving-peers`.
+Clients send one observation as npy and ask again as soon as they have a response. Every contender
+serves the bundled policy with one thread per decision: this service decides two observations at a
+time in each of two replicas, or in one; FastAPI up to 40, its default thread pool; LitServe one in
+each worker; BentoML two. In each round each contender is started, warmed up, measured and stopped,
+and each round begins with another one. The clients run in a process of their own on the same cores.
+LitServe and BentoML are installed into `.venv-serving-peers`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""From the command to the first request that can be answered.
+"""Measure the time from the command to the first ready response.
 
     python -m benchmarks.service.cold_start
 
-Starts the service on this machine a few times and asks /health/ready until it says 200: that ends
-the time, with a policy loaded and warm, and no query asked yet. Files are in the system's cache, at
-the latest after the first start; on a machine that has read none of them it takes longer. What the
-command does is timed in its own process. What a replica does is timed in a process without Ray: the
-replicas' part of the command's time holds it, besides what Ray takes for a process.
+Starts the service a few times and polls /health/ready until it returns 200, with a policy loaded
+and warm. Files are in the system's cache after the first start at the latest. The command's steps
+are timed in its own process, a replica's steps in a process without Ray.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""``WS /drive?mode=frames``: decisions a second over one connection, and over several at once.
+"""Measure decisions per second over ``WS /drive?mode=frames``.
 
     python -m benchmarks.service.drives
     python -m benchmarks.service.drives --rounds 1 --seconds 1     a quick look
 
-Each connection sends a picture, waits for its action and sends the next. The clients run in a
+Each connection sends a picture, waits for its action and sends the next one. The clients run in a
 process of their own on the same cores.
 """
 

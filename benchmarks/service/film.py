@@ -1,11 +1,11 @@
-"""What a lap's film takes: the plain way and ours, in one run, and over HTTP.
+"""Measure how long a film takes, with plain libraries and with this project, and over HTTP.
 
     python -m benchmarks.service.film
     python -m benchmarks.service.film --rounds 1 --frames 80       a quick look
 
-The bundled policy's own drives are filmed. The plain way is CarRacing-v3 as Gymnasium makes it,
-Gymnasium's wrappers, and imageio's encoder as it comes; both ways drive the same actions, with the
-network beside them, on one core. Over HTTP the whole service answers, Ray and all.
+Films the bundled policy. The plain way is CarRacing-v3 with Gymnasium's wrappers and imageio's
+encoder; both drive the same actions, with the network beside them, on one core. Over HTTP the whole
+service responds.
 """
 
 from __future__ import annotations

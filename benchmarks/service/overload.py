@@ -1,12 +1,12 @@
-"""What the service does when ten times more is asked of it than it takes.
+"""Send ten times more than the service can take: what is refused, what waits?
 
     python -m benchmarks.service.overload
     python -m benchmarks.service.overload --clients 240 --seconds 3     a quick look
 
-Clients that never wait act, order films and curves, no two of them the same, while a probe looks at
-health: a tenth of what one replica takes at once, all of it, ten times as many, of each kind as the
-places for it are. Then: what acting takes alone, and while films are rendered and wait. The clients
-run in this process, on the same cores.
+Clients that never wait ask for actions and for films and curves that all differ, while a probe
+checks health: a tenth of what one replica takes at once, all of it, and ten times as much. Then
+queries alone, and queries while films are rendered. The clients run in this process, on the same
+cores.
 """
 
 from __future__ import annotations

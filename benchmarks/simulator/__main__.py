@@ -1,8 +1,8 @@
-"""What the fast simulator gains, and what it leaves out.
+"""Compare the fast simulator with others: speed, pictures, scores, memory.
 
-python -m benchmarks.simulator              decisions per second, beside other simulators
-python -m benchmarks.simulator --pixels     how far its pictures are from stock's
-python -m benchmarks.simulator --scores     how far a driver's scores are from stock's
+python -m benchmarks.simulator              decisions per second
+python -m benchmarks.simulator --pixels     differences of pictures to Gymnasium's
+python -m benchmarks.simulator --scores     differences of a driver's scores to Gymnasium's
 python -m benchmarks.simulator --memory     memory of an environment, and over many resets
 """
 

@@ -1,8 +1,9 @@
-"""The simulators that are compared, each under the project's own pipeline.
+"""The simulators that are compared, each with the project's observation pipeline.
 
-Run as ``python -m benchmarks.simulator.contenders NAME`` it drives what it reads: a JSON object
-``{"episodes": [[seed, actions], …]}`` per line, answered by ``{"decisions", "seconds"}``. It also
-runs in the peers' environment, so it imports nothing that is not installed there.
+``python -m benchmarks.simulator.contenders NAME`` reads a JSON object
+``{"episodes": [[seed, actions], …]}`` per line, drives it, and answers with
+``{"decisions", "seconds"}``. It also runs in the peers' environment, so it imports nothing that
+is not installed there.
 """
 
 from __future__ import annotations

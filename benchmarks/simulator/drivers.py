@@ -1,4 +1,4 @@
-"""Scripted drivers: at random, along the road, and one that leaves it."""
+"""Scripted drivers: at random, along the road, and off the road."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of one environment, and whether it grows."""
+"""Memory of one environment, and its growth over resets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the fast simulator's pictures are from stock's, over many decisions."""
+"""Differences between the fast simulator's pictures and Gymnasium's."""
 
 from __future__ import annotations
 

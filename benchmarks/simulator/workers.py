@@ -1,4 +1,4 @@
-"""Processes that drive, one at a time, what they are told to."""
+"""Processes that drive what they are sent, one at a time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What several benchmarks use: servers, clients, processes and storage."""
+"""Shared by several benchmarks: servers, clients, processes and storage."""

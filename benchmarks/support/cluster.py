@@ -1,4 +1,4 @@
-"""The Ray that a service has started for itself, looked at and used from outside. Linux only."""
+"""Inspect and use the Ray cluster of a running service from outside. Linux only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A door before a server on this machine: open, shut, or open onto nobody who answers."""
+"""A TCP proxy on this machine that forwards, refuses, or accepts and never answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this project is compared with, in environments of their own."""
+"""Environments with the other projects that are compared."""
 
 from __future__ import annotations
 

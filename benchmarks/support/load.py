@@ -1,8 +1,7 @@
-"""HTTP clients that ask again as soon as they are answered, and cost little themselves.
+"""HTTP clients that ask again as soon as they have a response, at little cost of their own.
 
-Run as ``python -m benchmarks.support.load`` it reads an :class:`Order` as JSON, carries it out and
-prints the :class:`Result`: a process of its own, so that clients and server never share an
-interpreter.
+``python -m benchmarks.support.load`` reads an :class:`Order` as JSON, carries it out and prints the
+:class:`Result`: a process of its own, so that clients and server never share an interpreter.
 """
 
 from __future__ import annotations

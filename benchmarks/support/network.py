@@ -1,4 +1,4 @@
-"""The policy's network on one core, with nothing around it."""
+"""Time of the policy's network alone, on one core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command's processes take, all that it has started included. Linux only."""
+"""CPU time, memory and open files of a command and its child processes. Linux only."""
 
 from __future__ import annotations
 

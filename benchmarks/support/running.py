@@ -1,4 +1,4 @@
-"""Servers that are measured: how each is started, when it is up, and how it is ended."""
+"""Start the measured servers, wait until they are up, and stop them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Requests at a steady rate, whether or not earlier ones are answered.
+"""Requests at a fixed rate, whether or not earlier ones are answered.
 
-Each that fails is made again as app.client does it. Run as
-``python -m benchmarks.support.steady`` it reads an :class:`Order` as JSON, carries it out until its
-input ends, and prints each call as JSON: a process of its own, so that what it measures does not
-wait for whoever breaks things meanwhile.
+Failed requests are retried as ``app.client`` does it. ``python -m benchmarks.support.steady`` reads
+an :class:`Order` as JSON, carries it out until its input ends, and prints each call as JSON: a
+process of its own, so that it does not wait for the process that injects the faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Policies to publish: the bundled one with a little noise in its weights, so that each differs."""
+"""Policies to publish: the bundled one with noise in its weights, so that each differs."""
 
 from __future__ import annotations
 

@@ -28,4 +28,4 @@ def test_every_benchmark_is_listed_with_what_it_measures(
     printed = capsys.readouterr().out
     for name in BENCHMARKS:
         assert f"python -m benchmarks.{name} " in printed
-    assert "Faults under load" in printed
+    assert "Kill processes of the service" in printed

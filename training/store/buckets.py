@@ -52,7 +52,7 @@ def open_bucket(
     environ = os.environ if environ is None else environ
     bucket, *folders = location.split("/")
     if not _BUCKET.fullmatch(bucket):
-        raise ValueError(f"{bucket!r} is no name of a bucket")
+        raise ValueError(f"{bucket!r} is not a valid bucket name")
     if not all(folders) or _PARAMETERS.intersection(location):
         raise ValueError(
             f"{location!r} has an empty part, or '?' or '#' in it; what a bucket needs besides its "

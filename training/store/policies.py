@@ -136,7 +136,7 @@ class PolicyStore:
                 try:
                     yield PolicyRef(run=name, version=version)
                 except pydantic.ValidationError:
-                    logger.warning("%s/%s is no name of a policy, skipped", name, version)
+                    logger.warning("%s/%s is not a valid name of a policy, skipped", name, version)
 
     def listing(self, *, run: str | None = None) -> Listing:
         """Every policy by its manifest, newest first, and those not to be believed.

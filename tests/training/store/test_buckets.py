@@ -84,7 +84,7 @@ def test_what_is_no_path_in_a_bucket_is_refused(location: str) -> None:
 
 @pytest.mark.parametrize("location", ["", "/key", "a bucket/x", "key:secret@bucket", "bucket?a=b"])
 def test_what_is_no_name_of_a_bucket_is_refused(location: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a bucket"):
+    with pytest.raises(ValueError, match="is not a valid bucket name"):
         open_bucket("gs", location, {})
 
 

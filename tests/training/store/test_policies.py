@@ -180,7 +180,7 @@ def test_a_folder_whose_name_is_no_version_is_skipped_with_a_reason(
     ref = publish_policy(store)
     store.storage.write("runs/run-a/policies/.hidden/manifest.json", b"{}")
     assert list(store.refs()) == [ref]
-    assert "run-a/.hidden is no name of a policy, skipped" in caplog.text
+    assert "run-a/.hidden is not a valid name of a policy, skipped" in caplog.text
 
 
 def test_other_files_of_a_run_are_no_policies(
