@@ -25,9 +25,10 @@ from training.environment.seeds import VALIDATION_SEEDS
 from training.policy.acting import Policy, weights_to_bytes
 from training.policy.manifest import Manifest
 from training.policy.network import Actor, ConvLayer, NetworkShape
+from training.policy.published import PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy, describe_files
+from training.store.published import describe_files
 from training.store.storage import Storage
 from training.store.validation_scores import Validation, point_to_best, write_validations
 

@@ -45,9 +45,9 @@ from training.evaluation.scoreboard import Scoreboard, describe
 from training.evaluation.sources import load_policy
 from training.extras import MissingExtraError
 from training.policy.acting import Policy
+from training.policy.published import BrokenPolicyError
 from training.rllib.checkpoint import NotACheckpointError
 from training.store.policies import NoPolicyError
-from training.store.published import BrokenPolicyError
 from training.store.storage import Storage, StorageError, choose_root
 
 _PROGRAM: Final = "python -m training.evaluate"

@@ -23,22 +23,22 @@ import tyro
 
 from training.environment.seeds import GIVEN_SEEDS
 from training.evaluation.sources import load_policy
+from training.policy.published import BrokenPolicyError
 from training.recipe import RECIPES, Recipe
 from training.rllib.checkpoint import NotACheckpointError
+from training.rllib.ray_connection import connect
 from training.rllib.resources import NoResourcesError, Resources, plan, wait_for_cluster
+from training.runs.conclusion import conclude, told_to_end
 from training.runs.lock import RunLockedError
 from training.runs.progress_report import ProgressReport
 from training.runs.publishing import PublishingCallback, git_revision
-from training.runs.ray_connection import connect
 from training.runs.run import ResumeMode, Run, RunError, default_run_name
 from training.runs.search import TrialRecords
 from training.runs.tensorboard import TensorBoardCallback
 from training.runs.tuning import TrialsFailedError, tune_trials
 from training.store.background import StorageQueue
 from training.store.policies import NoPolicyError
-from training.store.published import BrokenPolicyError
 from training.store.storage import Storage, StorageError, choose_root
-from training.validation.conclusion import conclude, told_to_end
 from training.validation.finals import MOST_TRACKS
 from training.validation.validator import Validator
 

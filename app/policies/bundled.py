@@ -7,8 +7,9 @@ policy and may hold the ``progress.csv`` of its run.
 from __future__ import annotations
 
 from app.settings import load_settings
+from training.policy.published import PublishedPolicy
 from training.store.layout import PROGRESS_FILE
-from training.store.published import BUNDLED_FOLDER, PublishedPolicy, read_policy
+from training.store.published import BUNDLED_FOLDER, read_policy
 from training.store.storage import Storage
 
 

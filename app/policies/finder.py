@@ -17,10 +17,11 @@ from app.policies.names import BEST, BUNDLED, LATEST, NEWEST, SERVED, Source
 from app.policies.storage_reader import StorageReader
 from app.policies.watcher import PolicyWatcher
 from training.policy.manifest import MANIFEST_FILE, Manifest
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.pointers import Follow
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, PublishedPolicy, parse_manifest
+from training.store.published import parse_manifest
 from training.store.validation_scores import best_first
 
 _KEPT: Final = 4

@@ -9,9 +9,9 @@ from app.errors import PolicyNotFoundError
 from app.policies.bundled import read_bundled
 from app.policies.names import Source
 from training.policy.acting import Policy
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, PublishedPolicy
 from training.store.storage import StorageError
 
 

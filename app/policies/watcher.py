@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from app.policies.loading import LoadedPolicy, build_policy
 from training.policy.acting import Policy
+from training.policy.published import BrokenPolicyError
 from training.store.layout import PolicyRef
 from training.store.pointers import POINTER_FILES, Follow, read_pointers
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, missing_manifest
+from training.store.published import missing_manifest
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from app.rendering.film_order import FilmOrder
 from training.evaluation.film import Film
 from training.evaluation.rollout import drive
 from training.policy.acting import Policy
+from training.policy.published import PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from app.errors import OverloadedError, PolicyNotFoundError, StorageUnavailableError
 from app.rendering.film_order import FilmOrder
 from app.rendering.renderer import RENDER_ERRORS, CurveOrder, RenderError
-from training.store.published import PublishedPolicy
+from training.policy.published import PublishedPolicy
 
 
 class RemoteRenderer:

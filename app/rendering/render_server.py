@@ -13,7 +13,7 @@ from app.settings import load_settings
 if TYPE_CHECKING:
     from app.rendering.film_order import FilmOrder
     from app.rendering.renderer import CurveOrder, RenderError
-    from training.store.published import PublishedPolicy
+    from training.policy.published import PublishedPolicy
 
 _NICENESS: Final = 10
 """Added to the niceness of the rendering threads: queries have priority on a shared core."""

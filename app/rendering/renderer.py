@@ -15,7 +15,7 @@ from app.policies.names import Source
 from app.rendering.film_order import FilmOrder
 
 if TYPE_CHECKING:
-    from training.store.published import PublishedPolicy
+    from training.policy.published import PublishedPolicy
 
 CurveEncoding = Literal["png", "svg", "json"]
 

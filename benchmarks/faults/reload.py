@@ -25,8 +25,8 @@ from benchmarks.support.load import Answer, client, post
 from benchmarks.support.running import NPY, OURS, running, to_npy
 from benchmarks.support.variants import variant
 from training.policy.acting import Policy
+from training.policy.published import PublishedPolicy
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 
 _OBSERVATIONS = 16
 

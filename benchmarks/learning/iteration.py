@@ -30,7 +30,7 @@ from training.environment.observation import EPISODE_FRAMES
 from training.environment.pipeline import RepeatAction, ScaleReward, StackLast
 from training.recipe import RECIPES, Recipe
 from training.rllib.config import ENV_NAME, build_config, coach
-from training.rllib.learner import DrivingLearner
+from training.rllib.learning.learner import DrivingLearner
 from training.rllib.resources import plan
 
 Contender = Literal["plain", "rllib", "ours"]

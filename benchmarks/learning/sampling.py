@@ -25,8 +25,8 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from training.environment.pipeline import Simulator
 from training.recipe import RECIPES
 from training.rllib.config import build_config
-from training.rllib.env_runner import DrivingEnvRunner
 from training.rllib.resources import Resources
+from training.rllib.sampling.env_runner import DrivingEnvRunner
 
 Clock = Literal["processor", "wall"]
 _CLOCKS: dict[Clock, Callable[[], float]] = {

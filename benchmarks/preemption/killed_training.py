@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.support.running import inherited
+from training.policy.published import BrokenPolicyError
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError
 
 RUN: Final = "preempted"
 INTERVAL: Final = 2

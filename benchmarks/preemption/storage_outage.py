@@ -32,10 +32,10 @@ from benchmarks.preemption.outage_report import Outage, table
 from benchmarks.preemption.run_ending import end
 from benchmarks.support.door import Door
 from benchmarks.support.s3 import BUCKET, endpoint, s3_server
+from training.policy.published import BrokenPolicyError
 from training.store.checkpoint import list_checkpoints
 from training.store.layout import PolicyRef, run_folder
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError
 from training.store.storage import Storage
 
 Manner = Literal["refused", "hanging"]

@@ -9,7 +9,8 @@ import torch
 
 from app.policies.bundled import read_bundled
 from training.policy.manifest import Manifest
-from training.store.published import PublishedPolicy, describe_files
+from training.policy.published import PublishedPolicy
+from training.store.published import describe_files
 
 _NOISE = 0.05
 """Of a tensor's own spread."""

@@ -30,8 +30,8 @@ from tests.conftest import build_policy
 from tests.support.needs import lacks
 from tests.support.waiting import PATIENCE_S
 from training.policy.acting import Policy
+from training.policy.published import PublishedPolicy
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 
 T = TypeVar("T")
 

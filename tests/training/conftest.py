@@ -13,8 +13,8 @@ from ray.tune import Checkpoint
 from tests.conftest import SMALL_NETWORK, PublishPolicy
 from training.recipe import RECIPES, Recipe
 from training.rllib.config import build_config
+from training.rllib.ray_connection import start_ray
 from training.rllib.resources import Resources
-from training.runs.ray_connection import start_ray
 from training.store.policies import PolicyStore
 
 LOCAL = Resources(

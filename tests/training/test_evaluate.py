@@ -23,10 +23,10 @@ from training.evaluation.rollout import Episode, drive
 from training.evaluation.sources import load_policy
 from training.policy.acting import weights_to_bytes
 from training.policy.manifest import PolicyDescription
+from training.policy.published import BrokenPolicyError
 from training.recipe import Recipe
 from training.store.checkpoint import pack_checkpoint
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 

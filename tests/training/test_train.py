@@ -15,6 +15,7 @@ import pytest
 
 from tests.training.running import TINY, run_train
 from training.evaluation.progress import read_progress
+from training.runs.conclusion import conclude
 from training.runs.publishing import PublishingCallback
 from training.runs.run import Run
 from training.runs.tuning import Outcome, TrialsFailedError
@@ -23,7 +24,6 @@ from training.store.policies import PolicyStore
 from training.store.storage import Storage
 from training.store.validation_scores import best_first
 from training.train import main, parse
-from training.validation.conclusion import conclude
 
 pytestmark = pytest.mark.long
 

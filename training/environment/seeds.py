@@ -6,7 +6,7 @@ training only the first reset of an environment has a seed, and every later one 
 numbers that follow. What is kept apart is where random numbers start: training's at 2**31 and
 above, all others below. So training never draws from the numbers that a score's track comes from.
 A trial that goes on after some iterations starts from others than it began with, see
-``training.rllib.fresh_tracks``.
+``training.rllib.sampling.fresh_tracks``.
 A run that is given no seed starts at 128 random bits, which are below 2**31 once in 2**97.
 """
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from training.policy.acting import Policy
+from training.policy.published import BrokenPolicyError
 from training.rllib.checkpoint import MODULE_FOLDER, load_actor
 from training.store.checkpoint import DamagedCheckpointError, open_checkpoint_policy
 from training.store.layout import PolicyRef
 from training.store.policies import NoPolicyError, PolicyStore
-from training.store.published import BUNDLED_FOLDER, BrokenPolicyError, read_policy
+from training.store.published import BUNDLED_FOLDER, read_policy
 from training.store.storage import Storage
 
 BUNDLED: Final = "bundled"

@@ -18,9 +18,9 @@ from training.export.hub import HubError, push
 from training.export.onnx_model import ParityError
 from training.export.score import ScoreError
 from training.extras import MissingExtraError, require
+from training.policy.published import BrokenPolicyError
 from training.rllib.checkpoint import NotACheckpointError
 from training.store.policies import NoPolicyError
-from training.store.published import BrokenPolicyError
 from training.store.storage import StorageError, choose_root
 
 _PROGRAM: Final = "python -m training.export"

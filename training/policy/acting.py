@@ -15,7 +15,7 @@ from training.environment.actions import to_controls
 from training.policy import distributions
 from training.policy.manifest import WEIGHTS_FILE, Manifest, PolicyDescription
 from training.policy.network import Actor
-from training.store.published import BrokenPolicyError, PublishedPolicy
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 
 
 def weights_to_bytes(actor: Actor) -> bytes:

@@ -1,1 +1,1 @@
-"""PPO in RLlib's terms: configuration, module, learner, env runner and phases."""
+"""PPO in RLlib's terms: configuration, module and phases; env runners and learner below."""

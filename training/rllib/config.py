@@ -17,13 +17,13 @@ from training.environment.pipeline import Wrap, make_env
 from training.environment.seeds import spread
 from training.environment.vector import VectorDriving
 from training.recipe import Choice, LogUniform, Recipe
-from training.rllib.env_runner import DrivingEnvRunner
-from training.rllib.fresh_tracks import FreshTracks
-from training.rllib.learner import ADAM_EPSILON, PRECISION, DrivingLearner
+from training.rllib.learning.learner import ADAM_EPSILON, PRECISION, DrivingLearner
 from training.rllib.module import module_spec
 from training.rllib.phases import PhaseCallback
 from training.rllib.resources import Resources
-from training.rllib.returns import ReportReturns
+from training.rllib.sampling.env_runner import DrivingEnvRunner
+from training.rllib.sampling.fresh_tracks import FreshTracks
+from training.rllib.sampling.returns import ReportReturns
 
 ENV_NAME = "carracing_pixels"
 
@@ -99,10 +99,10 @@ def build_config(
         seed: Of environments, sampling and initial weights; runs whose seeds differ have none of
             their random numbers in common.
         searching: Put the recipe's search ranges in place of its defaults.
-        batched: Sample with ``training.rllib.env_runner``, and learn with
-            ``training.rllib.learner``; off for RLlib's own env runner, connectors and update, which
-            are slower and whose environments' seeds count on from ``seed``, unlike those of
-            ``training.environment.seeds``.
+        batched: Sample with ``training.rllib.sampling.env_runner``, and learn with
+            ``training.rllib.learning.learner``. False for RLlib's own env runner, connectors and
+            update, which are slower and whose environments' seeds count on from ``seed``, unlike
+            those of ``training.environment.seeds``.
     """
     register_env(ENV_NAME, functools.partial(make_registered_env, recipe))
     training: dict[str, Any] = {

@@ -13,7 +13,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from training.environment.coaching import Coaching
 from training.recipe import Recipe
-from training.rllib.learner import Coefficients, DrivingLearner
+from training.rllib.learning.learner import Coefficients, DrivingLearner
 
 
 class PhaseCallback(RLlibCallback):  # type: ignore[misc]

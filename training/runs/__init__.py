@@ -1,1 +1,1 @@
-"""One training run: Tune, checkpoints and resume, progress tables, stop signals, publishing."""
+"""One training run: Tune, search, progress tables, stop signals, publishing."""

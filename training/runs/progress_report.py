@@ -13,11 +13,11 @@ from ray.tune.experiment import Trial
 
 from training.evaluation.progress import ProgressError, ProgressRow, read_progress, write_progress
 from training.recipe import Recipe
-from training.rllib.divergence import DIVERGED
 from training.store.background import StorageQueue
 from training.store.layout import PROGRESS_FILE, progress_file, run_folder
 from training.store.retrying import retry
 from training.store.storage import Storage
+from training.trials.divergence import DIVERGED
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from ray.tune.experiment import Trial
 
 from training.policy.acting import Policy
 from training.policy.manifest import Manifest
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.runs.retention import prune
-from training.runs.trainable import STORED
 from training.store.background import StorageQueue
 from training.store.checkpoint import (
     CheckpointFile,
@@ -34,8 +34,9 @@ from training.store.checkpoint import (
 )
 from training.store.layout import PolicyRef, run_folder
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, PublishedPolicy, describe_files
+from training.store.published import describe_files
 from training.store.storage import Storage
+from training.trials.trainable import STORED
 from training.validation.validator import Validator
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from training.anyscale import anyscale_job
 from training.recipe import Recipe
 from training.runs.lock import LOCK_FILE, RunLock
 from training.runs.search import TRIALS_FILE
@@ -32,18 +32,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 class RunError(Exception):
     """A run that cannot be started or resumed as asked; the message says what would work."""
-
-
-def anyscale_job(environ: Mapping[str, str] | None = None) -> str | None:
-    """The id of the Anyscale job that this process is a part of, if it is one."""
-    environ = os.environ if environ is None else environ
-    return environ.get("ANYSCALE_HA_JOB_ID") or environ.get("ANYSCALE_JOB_ID")
-
-
-def on_anyscale(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether this process runs on an Anyscale cluster: in a job or in a workspace."""
-    environ = os.environ if environ is None else environ
-    return "ANYSCALE_SESSION_ID" in environ or anyscale_job(environ) is not None
 
 
 def default_run_name(recipe_name: str, environ: Mapping[str, str] | None = None) -> str:

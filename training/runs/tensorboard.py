@@ -14,10 +14,10 @@ from ray.tune.result import TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 from tensorboardX import SummaryWriter
 
-from training.runs.trainable import STORED
 from training.store.background import StorageQueue
 from training.store.layout import run_folder
 from training.store.storage import Storage
+from training.trials.trainable import STORED
 
 
 class TensorBoardCallback(Callback):  # type: ignore[misc]

@@ -25,12 +25,15 @@ from ray.tune.search import BasicVariantGenerator
 from training.evaluation.progress import ProgressRow
 from training.recipe import Recipe
 from training.rllib.config import build_config
-from training.rllib.divergence import DIVERGED
 from training.rllib.resources import Resources
 from training.runs.preemption import PreemptedError, Preemption
 from training.runs.run import Run, RunError
 from training.runs.search import HalvingScheduler, TrialRecords, milestones
-from training.runs.trainable import (
+from training.store.checkpoint import list_checkpoints
+from training.store.retrying import STORAGE_PATIENCE_S, retry
+from training.store.storage import StorageError
+from training.trials.divergence import DIVERGED
+from training.trials.trainable import (
     CANNOT_RESTORE,
     RESTORED,
     STORAGE_FAILURE,
@@ -38,10 +41,7 @@ from training.runs.trainable import (
     UNSTORED_S,
     DrivingPPO,
 )
-from training.runs.trial_store import TrialSettings
-from training.store.checkpoint import list_checkpoints
-from training.store.retrying import STORAGE_PATIENCE_S, retry
-from training.store.storage import StorageError
+from training.trials.trial_store import TrialSettings
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 import pydantic
 
+from training.policy.published import BrokenPolicyError
 from training.store.layout import BEST_FILE, LATEST_FILE, PolicyRef
-from training.store.published import BrokenPolicyError, faults
+from training.store.published import faults
 from training.store.storage import Storage
 
 Follow = Literal["latest", "best"]

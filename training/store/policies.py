@@ -9,16 +9,10 @@ from dataclasses import dataclass, field
 import pydantic
 
 from training.policy.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.store.layout import RUNS, PolicyRef, run_folder
 from training.store.pointers import Follow, answers, read_pointer, write_pointer
-from training.store.published import (
-    BrokenPolicyError,
-    PublishedPolicy,
-    missing_manifest,
-    parse_manifest,
-    read_policy,
-    verify,
-)
+from training.store.published import missing_manifest, parse_manifest, read_policy, verify
 from training.store.storage import Storage
 from training.store.validation_scores import Validation, best_first, read_validations
 

@@ -6,7 +6,6 @@ A policy without a manifest is not there, and one whose bytes differ from its ma
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,24 +19,12 @@ from training.policy.manifest import (
     Manifest,
     SealError,
 )
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.storage import Storage
 
 BUNDLED_FOLDER: Final = Path(__file__).parents[2] / "app" / "bundled"
 """The policy that comes with the project."""
-
-
-class BrokenPolicyError(Exception):
-    """A published policy that must not be used; the message says which one and why."""
-
-
-@dataclass(frozen=True)
-class PublishedPolicy:
-    """A policy as it was published, verified against its manifest."""
-
-    manifest: Manifest
-    weights: bytes
-    """Contents of ``policy.safetensors``."""
 
 
 def missing_manifest(ref: PolicyRef) -> str:

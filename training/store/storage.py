@@ -14,7 +14,7 @@ from typing import Final
 
 from pyarrow import fs
 
-from training.store.buckets import open_bucket
+from training.store.filesystems.buckets import open_bucket
 
 CLUSTER_STORAGE = Path("/mnt/cluster_storage")
 PROJECT_FOLDER = "carracing-ppo"

@@ -17,9 +17,10 @@ from pydantic import Field
 
 from training.policy.manifest import MANIFEST_FILE
 from training.policy.name import Name
+from training.policy.published import BrokenPolicyError
 from training.store.layout import BEST_FILE, RUNS, PolicyRef, validation_file
 from training.store.pointers import answers, read_pointer, write_pointer
-from training.store.published import BrokenPolicyError, faults
+from training.store.published import faults
 from training.store.storage import Storage
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.store.published import PublishedPolicy
+    from training.policy.published import PublishedPolicy
 
 _NICENESS = 19
 

@@ -18,9 +18,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from training.environment.seeds import VALIDATION_SEEDS
 from training.policy.manifest import Manifest
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, PublishedPolicy
 from training.store.retrying import retry
 from training.store.storage import Storage
 from training.store.validation_scores import (

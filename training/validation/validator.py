@@ -17,9 +17,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from training.environment.seeds import VALIDATION_SEEDS
+from training.policy.published import BrokenPolicyError
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError
 from training.store.retrying import pause_before
 from training.store.storage import Storage
 from training.store.validation_scores import (

@@ -24,9 +24,9 @@ from tests.app.rendering.test_render_server import table
 from tests.conftest import build_actor, build_manifest
 from tests.support.waiting import PATIENCE_S, wait_until
 from training.policy.acting import Policy, weights_to_bytes
+from training.policy.published import PublishedPolicy
 from training.store.layout import PolicyRef, progress_file
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 
 PREFIX = "/car"
 

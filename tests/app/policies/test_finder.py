@@ -22,9 +22,9 @@ from tests.app.conftest import pictures
 from tests.conftest import PublishPolicy, give_scores
 from training.policy.acting import Policy
 from training.policy.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.policy.published import PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 from training.store.storage import Storage
 
 pytestmark = pytest.mark.anyio

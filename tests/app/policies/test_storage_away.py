@@ -14,7 +14,7 @@ from app.settings import Settings
 from benchmarks.support.door import Door
 from tests.app.conftest import INTERVAL_S, NPY, Bench, is_problem, npy, open_bench, pictures
 from tests.conftest import PublishPolicy
-from training.store import buckets
+from training.store.filesystems import buckets
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
 

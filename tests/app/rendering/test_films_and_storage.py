@@ -19,9 +19,9 @@ from app.rendering.films import FilmRenderer
 from tests.app.conftest import eventually
 from tests.conftest import PublishPolicy
 from training.policy.manifest import MANIFEST_FILE
+from training.policy.published import PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 from training.store.storage import Storage
 
 pytestmark = pytest.mark.anyio

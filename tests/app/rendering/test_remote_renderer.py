@@ -15,7 +15,7 @@ from app.rendering.film_order import FilmOrder
 from app.rendering.remote_renderer import RemoteRenderer
 from app.rendering.renderer import RENDER_ERRORS, CurveOrder, Renderer
 from tests.conftest import build_policy
-from training.store.published import PublishedPolicy
+from training.policy.published import PublishedPolicy
 
 pytestmark = pytest.mark.anyio
 

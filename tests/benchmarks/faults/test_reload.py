@@ -11,8 +11,8 @@ from benchmarks.support.load import Answer
 from benchmarks.support.variants import variant
 from tests.benchmarks.serving import serving
 from training.policy.acting import Policy
+from training.policy.published import PublishedPolicy
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 
 *VARIANTS, STRANGER = (variant(number) for number in (1, 2, 3))
 POLICIES = [read_bundled(), *VARIANTS]

@@ -12,7 +12,7 @@ from tests.training.rllib.picture_env import make_picture_env
 from training.environment.seeds import GIVEN_SEEDS, SCORE_SEEDS, TRAINING_SEEDS, environment_seeds
 from training.recipe import Recipe
 from training.rllib.config import build_config
-from training.rllib.env_runner import DrivingEnvRunner
+from training.rllib.sampling.env_runner import DrivingEnvRunner
 
 ENVS = 3
 

@@ -22,7 +22,7 @@ from training.evaluation.parallel import WorkerDiedError, drive_seeds
 from training.evaluation.rollout import Episode, drive
 from training.policy.acting import Policy
 from training.policy.manifest import PolicyDescription
-from training.store.published import BrokenPolicyError
+from training.policy.published import BrokenPolicyError
 
 FRAMES = 60
 LONG = range(5000)

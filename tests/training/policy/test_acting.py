@@ -20,9 +20,10 @@ from training.policy.acting import Policy, weights_to_bytes
 from training.policy.distributions import mean
 from training.policy.manifest import PolicyDescription
 from training.policy.network import ConvLayer, NetworkShape
+from training.policy.published import BrokenPolicyError, PublishedPolicy
 from training.recipe import RECIPES
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, PublishedPolicy, read_policy
+from training.store.published import read_policy
 from training.store.storage import Storage
 
 Tensors = dict[str, Tensor]

@@ -17,10 +17,11 @@ from tests.training.conftest import LOCAL
 from training.environment.actions import MapActions
 from training.environment.pipeline import make_env
 from training.policy.acting import Policy, weights_to_bytes
+from training.policy.published import PublishedPolicy
 from training.recipe import RECIPES, Recipe
 from training.rllib.checkpoint import NotACheckpointError, is_checkpoint, load_actor
 from training.rllib.config import build_config, make_training_env, search_space
-from training.store.published import PublishedPolicy, describe_files
+from training.store.published import describe_files
 
 
 def test_the_published_recipe_reaches_rllib() -> None:

@@ -17,7 +17,7 @@ from tests.training.conftest import LOCAL
 from training.environment.coaching import Coaching
 from training.recipe import Recipe
 from training.rllib.config import build_config
-from training.rllib.learner import DrivingLearner
+from training.rllib.learning.learner import DrivingLearner
 from training.rllib.phases import PhaseCallback, coach_environments
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

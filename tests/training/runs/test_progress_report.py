@@ -11,10 +11,10 @@ from training.evaluation.progress import read_progress
 from training.recipe import Recipe
 from training.runs import progress_report
 from training.runs.progress_report import ProgressReport
-from training.runs.trial_table import TrialTable
 from training.store import background, retrying
 from training.store.background import StorageQueue
 from training.store.storage import Storage
+from training.trials.trial_table import TrialTable
 
 
 def record(report: ProgressReport, iteration: int, trial: str = "t-0", **fields: Any) -> None:

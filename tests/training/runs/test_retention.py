@@ -8,10 +8,10 @@ import pytest
 from tests.conftest import PublishPolicy, exists, give_scores
 from tests.damages import Corrupt
 from training.policy.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from training.policy.published import BrokenPolicyError
 from training.runs.retention import prune
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError
 from training.store.storage import Storage
 
 Refs = list[PolicyRef]

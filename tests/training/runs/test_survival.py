@@ -16,8 +16,8 @@ import pytest
 from benchmarks.preemption.kills import kill, victims
 from tests.training.running import Training, run_train, training
 from training.evaluation.progress import ProgressRow, read_progress
-from training.runs.trial_table import TrialTable
 from training.store.policies import PolicyStore
+from training.trials.trial_table import TrialTable
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 

@@ -16,10 +16,10 @@ from training.rllib.resources import plan
 from training.runs.progress_report import ProgressReport
 from training.runs.run import Run
 from training.runs.search import TrialRecords
-from training.runs.trial_store import TrialSettings
 from training.runs.tuning import Outcome, TrialsFailedError, tune_trials
 from training.store.background import StorageQueue
 from training.store.storage import Storage
+from training.trials.trial_store import TrialSettings
 
 
 class Quick(Trainable):  # type: ignore[misc]

@@ -14,9 +14,9 @@ from tests.conftest import PublishPolicy, build_actor, build_manifest
 from tests.damages import FEW_DAMAGES, Corrupt, cut, each_damage, flip
 from training.policy.acting import weights_to_bytes
 from training.policy.manifest import WEIGHTS_FILE
+from training.policy.published import BrokenPolicyError
 from training.store.layout import LATEST_FILE, PolicyRef, progress_file
 from training.store.policies import NoPolicyError, PolicyStore
-from training.store.published import BrokenPolicyError
 
 ABSENT = PolicyRef(run="run-a", version="absent")
 

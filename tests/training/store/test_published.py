@@ -14,8 +14,9 @@ from tests.damages import (
     Corrupt,
     each_damage,
 )
+from training.policy.published import BrokenPolicyError
 from training.store.policies import PolicyStore
-from training.store.published import BrokenPolicyError, parse_manifest, verify
+from training.store.published import parse_manifest, verify
 
 
 @each_damage(WEIGHTS_DAMAGES | MANIFEST_DAMAGES)

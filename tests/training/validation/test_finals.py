@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import PublishPolicy
 from training.environment.seeds import VALIDATION_SEEDS
+from training.policy.published import PublishedPolicy
 from training.store.layout import PolicyRef
 from training.store.policies import PolicyStore
-from training.store.published import PublishedPolicy
 from training.store.validation_scores import Validation, write_validations
 from training.validation import finals
 from training.validation.finals import Finals, Result

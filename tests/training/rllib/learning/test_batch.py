@@ -23,9 +23,9 @@ from tests.training.conftest import LOCAL
 from tests.training.rllib.picture_env import make_picture_env
 from training.environment.coaching import Coaching
 from training.recipe import RECIPES, Recipe
-from training.rllib.batch import advantages, make_batch, minibatches
 from training.rllib.config import build_config
-from training.rllib.env_runner import DrivingEnvRunner
+from training.rllib.learning.batch import advantages, make_batch, minibatches
+from training.rllib.sampling.env_runner import DrivingEnvRunner
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,9 @@ from ray.rllib.core import (
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION, TRIAL_ID
 
-from training.rllib.divergence import DIVERGED, find_divergence
-from training.runs.trial_store import TrialSettings, TrialStore
 from training.store.checkpoint import NoCompleteCheckpointError
+from training.trials.divergence import DIVERGED, find_divergence
+from training.trials.trial_store import TrialSettings, TrialStore
 
 STORED: Final = "stored_iteration"
 """Key of a result: the iteration of the trial's newest checkpoint in storage; 0 if none is."""

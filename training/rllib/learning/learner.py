@@ -19,9 +19,9 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from training.policy.network import Precision
-from training.rllib.batch import make_batch, minibatches
-from training.rllib.memory import keep_freed_memory
-from training.rllib.precision import choose_precision
+from training.rllib.learning.batch import make_batch, minibatches
+from training.rllib.learning.memory import keep_freed_memory
+from training.rllib.learning.precision import choose_precision
 
 _KL_COEFF_STATE = "kl_coeff"
 ADAM_EPSILON = "adam_epsilon"
@@ -84,7 +84,7 @@ class DrivingLearner(PPOTorchLearner):  # type: ignore[misc]
         """Learn from episodes as RLlib does, but from whole tensors.
 
         Args:
-            training_data: Episodes of :class:`training.rllib.env_runner.DrivingEnvRunner`.
+            training_data: Episodes of :class:`training.rllib.sampling.env_runner.DrivingEnvRunner`.
             timesteps: Handed on.
             num_epochs: Passes over the batch.
             minibatch_size: Decisions of one optimizer step.

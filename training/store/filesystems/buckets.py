@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pyarrow import fs
 
-from training.store.s3 import below_a_prefix
+from training.store.filesystems.s3 import below_a_prefix
 
 CONNECT_S: Final = 2.0
 REQUEST_S: Final = 3.0

@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.results import result
 from training.evaluation.progress import read_progress
-from training.runs.trial_table import TrialTable
+from training.trials.trial_table import TrialTable
 
 
 def table_of(*results: Mapping[str, Any]) -> TrialTable:

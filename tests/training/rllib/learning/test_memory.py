@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from training.rllib.memory import keep_freed_memory
+from training.rllib.learning.memory import keep_freed_memory
 
 _COUNT_FAULTS = """
 import resource, sys
 import numpy as np
 if sys.argv[1] == "keep":
-    from training.rllib.memory import keep_freed_memory
+    from training.rllib.learning.memory import keep_freed_memory
     assert keep_freed_memory()
 def touch():
     np.ones(1 << 22, np.uint8)

@@ -12,7 +12,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from training.rllib.env_runner import DrivingEnvRunner
+from training.rllib.sampling.env_runner import DrivingEnvRunner
 
 
 class FreshTracks(RLlibCallback):  # type: ignore[misc]

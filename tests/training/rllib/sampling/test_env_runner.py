@@ -19,7 +19,7 @@ from training.environment.coaching import Coaching
 from training.environment.seeds import environment_seeds, spread
 from training.recipe import RECIPES, Recipe
 from training.rllib.config import build_config, make_training_env
-from training.rllib.env_runner import DrivingEnvRunner
+from training.rllib.sampling.env_runner import DrivingEnvRunner
 
 ENVS = 3
 STEPS = 20

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, Final
 
 from training.policy.manifest import PolicyDescription
-from training.runs.trial_table import TrialTable
 from training.store.background import StorageQueue
 from training.store.checkpoint import Checkpoint, pack_checkpoint, read_newest_checkpoint
 from training.store.layout import PROGRESS_FILE
 from training.store.retrying import STORAGE_PATIENCE_S, retry
 from training.store.storage import Storage
+from training.trials.trial_table import TrialTable
 
 _KEY: Final = "checkpoint"
 _WAIT_S: Final = 5.0

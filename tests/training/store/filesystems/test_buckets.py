@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from training.store import buckets
-from training.store.buckets import open_bucket
+from training.store.filesystems import buckets
+from training.store.filesystems.buckets import open_bucket
 from training.store.storage import Storage
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}

@@ -20,13 +20,13 @@ from tests.training.conftest import LOCAL
 from training.policy.acting import Policy
 from training.recipe import Recipe
 from training.rllib.config import build_config
-from training.rllib.divergence import DIVERGED
-from training.runs import trial_store
-from training.runs.trainable import DrivingPPO
-from training.runs.trial_store import TrialSettings
 from training.store import background, retrying
 from training.store.checkpoint import list_checkpoints, open_checkpoint_policy
 from training.store.storage import Storage
+from training.trials import trial_store
+from training.trials.divergence import DIVERGED
+from training.trials.trainable import DrivingPPO
+from training.trials.trial_store import TrialSettings
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_cluster")]
 

@@ -13,7 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import LEARNER_RESULTS
 
-from training.rllib.learner import DrivingLearner
+from training.rllib.learning.learner import DrivingLearner
 
 DIVERGED: Final = "diverged"
 """Key of a result that ends its trial: the text says in which iteration, and which value."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import ray
 
+from training.anyscale import on_anyscale
 from training.rllib.resources import NoResourcesError
-from training.runs.run import on_anyscale
 
 logger = logging.getLogger(__name__)
 

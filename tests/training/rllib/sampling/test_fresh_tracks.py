@@ -17,7 +17,7 @@ from tests.training.rllib.picture_env import make_picture_env
 from training.environment.seeds import environment_seeds, spread
 from training.recipe import Recipe
 from training.rllib.config import build_config
-from training.runs.trainable import DrivingPPO
+from training.trials.trainable import DrivingPPO
 
 
 @pytest.fixture(autouse=True)

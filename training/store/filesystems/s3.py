@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from training.store.filesystem_handler import DelegatingHandler
+from training.store.filesystems.delegating import DelegatingHandler
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from ray.rllib.core.columns import Columns
 from training.environment.actions import output_space
 from training.policy.network import Precision
 from training.recipe import RECIPES, Recipe
-from training.rllib import precision as precision_module
+from training.rllib.learning import precision as precision_module
+from training.rllib.learning.precision import choose_precision
 from training.rllib.module import module_spec
-from training.rllib.precision import choose_precision
 
 PUBLISHED = RECIPES["published"]
 

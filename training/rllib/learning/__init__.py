@@ -1,0 +1,1 @@
+"""The learner: batches, the update, and its number format."""

@@ -1,0 +1,1 @@
+"""Env runners: environments, episodes, and what is reported of them."""

@@ -1,0 +1,1 @@
+"""One trial as Tune runs it: checkpoints, restore, and its table."""
