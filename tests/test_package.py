@@ -38,7 +38,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(
             ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    shutil.copy(ROOT / "pyproject.toml", source)
+    for file in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / file, source)
     target = folder / "target"
     subprocess.run(
         [*pip, "install", "--no-deps", "--no-build-isolation", "--target", target, source],
@@ -60,6 +61,21 @@ def test_an_installed_simulator_drives(installed: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(installed)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "serve"])
+def test_its_commands_run(command: str, installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, installed / "bin" / f"carracing-{command}", "--help"],
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
 
 
 def test_data_is_installed(installed: Path) -> None:

@@ -198,5 +198,10 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit(_INTERRUPTED) from None
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command line with the process's arguments: the command ``carracing-evaluate``."""
     main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run()

@@ -317,5 +317,10 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit(f"{_PROGRAM}: {error}") from error
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command line with the process's arguments: the command ``carracing-train``."""
     main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run()

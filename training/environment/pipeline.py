@@ -22,7 +22,7 @@ from training.environment.observation import (
     Pixels,
 )
 from training.simulator import FastCarRacing
-from training.simulator.film_view import FilmView
+from training.simulator.drawing.film_view import FilmView
 
 Simulator = Literal["fast", "stock"]
 """``fast`` trains and films; ``stock`` is Gymnasium's own, on which scores are taken."""

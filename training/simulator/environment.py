@@ -13,14 +13,14 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.simulator.contacts import TileContacts
-from training.simulator.fast_car import FastCar
-from training.simulator.film_view import FilmView
+from training.simulator.drawing.film_view import FilmView
+from training.simulator.drawing.palette import GREY, RED_GREEN_BLUE, Ground
+from training.simulator.drawing.shrinker import Shrinker
+from training.simulator.drawing.view import View
 from training.simulator.kernels import load_kernels
-from training.simulator.palette import GREY, RED_GREEN_BLUE, Ground
-from training.simulator.shrinker import Shrinker
-from training.simulator.track import create_track
-from training.simulator.view import View
+from training.simulator.physics.contacts import TileContacts
+from training.simulator.physics.fast_car import FastCar
+from training.simulator.physics.track import create_track
 
 
 class FastCarRacing(CarRacing):

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from gymnasium.envs.box2d.car_racing import GRASS_DIM, PLAYFIELD, STATE_W, WINDOW_H, WINDOW_W
 
+from training.simulator.drawing.scale import PIXEL_H, PIXEL_W, VIEW_H
 from training.simulator.kernels.jit import inlined, jit, kernel
 from training.simulator.kernels.layout import (
     COS,
@@ -30,7 +31,6 @@ from training.simulator.kernels.layout import (
     X,
     Y,
 )
-from training.simulator.scale import PIXEL_H, PIXEL_W, VIEW_H
 
 # How far stock's polygon filling grows a shape, in pixels of its surface.
 _GROWTH: Final = 0.5

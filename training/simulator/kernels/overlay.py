@@ -9,7 +9,9 @@ import numpy as np
 from gymnasium.envs.box2d.car_dynamics import SIZE, WHEEL_R, WHEEL_W, WHEELPOS
 from gymnasium.envs.box2d.car_racing import WINDOW_H, WINDOW_W
 
-from training.simulator.gauges import FOOT, LEAST, LYING_BOTTOM, LYING_TOP
+from training.simulator.drawing.gauges import FOOT, LEAST, LYING_BOTTOM, LYING_TOP
+from training.simulator.drawing.palette import MIXED_LOSS
+from training.simulator.drawing.scale import PIXEL_H, PIXEL_W, VIEW_H
 from training.simulator.kernels.jit import jit, kernel
 from training.simulator.kernels.layout import (
     GAUGES,
@@ -23,8 +25,6 @@ from training.simulator.kernels.layout import (
     Ints,
     Plane,
 )
-from training.simulator.palette import MIXED_LOSS
-from training.simulator.scale import PIXEL_H, PIXEL_W, VIEW_H
 
 # The rows and columns of the picture that the car can reach, and the same on the surface.
 _TOP, _BOTTOM, _LEFT, _RIGHT = 66, 78, 45, 51

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from gymnasium.envs.box2d.car_dynamics import Car
 
-from training.simulator.palette import Colour
+from training.simulator.drawing.palette import Colour
 
 # The panel is 1000 × 100 surface pixels, laid out in units.
 UNIT_W: Final = 25

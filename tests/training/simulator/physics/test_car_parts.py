@@ -10,7 +10,7 @@ import resource
 import sys
 
 from training.simulator import FastCarRacing
-from training.simulator.fast_car import FastCar
+from training.simulator.physics.fast_car import FastCar
 
 env = FastCarRacing(lazy=True)
 env.reset(seed=0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.simulator.drivers import KINDS, Driver
 from tests.training.simulator.conftest import QuietCarRacing
 from training.simulator import FastCarRacing
-from training.simulator.film_view import FilmView
+from training.simulator.drawing.film_view import FilmView
 
 
 def off(picture: NDArray[np.uint8] | None, stock: QuietCarRacing) -> NDArray[Any]:

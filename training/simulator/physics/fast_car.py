@@ -15,7 +15,7 @@ from gymnasium.envs.box2d.car_dynamics import (
     Car,
 )
 
-from training.simulator.car_parts import Body, make_hull, make_wheel
+from training.simulator.physics.car_parts import Body, make_hull, make_wheel
 
 _ROAD_FRICTION: Final = FRICTION_LIMIT * 1.0
 _GRASS_FRICTION: Final = FRICTION_LIMIT * 0.6

@@ -11,12 +11,9 @@ from gymnasium.envs.box2d.car_dynamics import Car
 from gymnasium.envs.box2d.car_racing import SCALE, STATE_H, STATE_W, ZOOM
 from numpy.typing import NDArray
 
-from training.simulator.car_shapes import HULL_SHAPES
-from training.simulator.digits import draw_score
-from training.simulator.gauges import LYING, UNIT_W, UPRIGHT, read_gauges
-from training.simulator.kernels import Kernels
-from training.simulator.kernels.layout import STATE_SIZE
-from training.simulator.palette import (
+from training.simulator.drawing.digits import draw_score
+from training.simulator.drawing.gauges import LYING, UNIT_W, UPRIGHT, read_gauges
+from training.simulator.drawing.palette import (
     HULL,
     KERB_RED,
     KERB_WHITE,
@@ -25,7 +22,10 @@ from training.simulator.palette import (
     Ground,
     Plane,
 )
-from training.simulator.scale import VIEW_H
+from training.simulator.drawing.scale import VIEW_H
+from training.simulator.kernels import Kernels
+from training.simulator.kernels.layout import STATE_SIZE
+from training.simulator.physics.car_shapes import HULL_SHAPES
 
 # Columns and rows of the score.
 _SCORE_SIZE: Final = 12

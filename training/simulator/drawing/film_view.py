@@ -22,9 +22,8 @@ from gymnasium.envs.box2d.car_racing import (
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from training.simulator.car_shapes import HULL_SHAPES, Polygon, mark_shape, wheel_shape
-from training.simulator.digits import draw_score
-from training.simulator.gauges import (
+from training.simulator.drawing.digits import draw_score
+from training.simulator.drawing.gauges import (
     FOOT,
     LEAST,
     LYING,
@@ -34,7 +33,8 @@ from training.simulator.gauges import (
     UPRIGHT,
     read_gauges,
 )
-from training.simulator.palette import HULL, WHEEL, WHEEL_MARK, Colour, shrunk
+from training.simulator.drawing.palette import HULL, WHEEL, WHEEL_MARK, Colour, shrunk
+from training.simulator.physics.car_shapes import HULL_SHAPES, Polygon, mark_shape, wheel_shape
 
 _WIDE: Final = VIDEO_W / WINDOW_W
 _HIGH: Final = VIDEO_H / WINDOW_H

@@ -13,7 +13,7 @@ import Box2D
 from Box2D.b2 import fixtureDef, polygonShape, revoluteJointDef
 from gymnasium.envs.box2d.car_dynamics import SIZE, WHEEL_COLOR, WHEEL_R, WHEEL_W, WHEELPOS
 
-from training.simulator.car_shapes import HULL_SHAPES, Polygon
+from training.simulator.physics.car_shapes import HULL_SHAPES, Polygon
 
 # Box2D has no type stubs; its bodies also carry the car's own attributes.
 Body = Any

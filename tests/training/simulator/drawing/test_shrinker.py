@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.simulator.drawing.shrinker import Shrinker
 from training.simulator.kernels import load_kernels
-from training.simulator.shrinker import Shrinker
 
 
 @pytest.mark.parametrize("size", [1, 42, 84, 96, 150])

@@ -1,0 +1,1 @@
+"""Pictures of the simulator: what the driver sees, and films."""

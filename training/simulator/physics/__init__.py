@@ -1,0 +1,1 @@
+"""Car, track and contacts, with the same results as Gymnasium to the bit."""
