@@ -1,14 +1,13 @@
-"""Ray nodes on one machine, each with its own object store, and the bytes in these stores."""
+"""Ray nodes on one machine, each with its own object store, and the bytes between them."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray._private.internal_api import node_stats
-from ray._private.worker import global_worker
 from ray.cluster_utils import Cluster
 
 _STORE_BYTES = 2 << 30
@@ -46,23 +45,8 @@ def ray_nodes(count: int, cpus: int) -> Iterator[None]:
         cluster.shutdown()
 
 
-def stored_bytes() -> dict[str, int]:
-    """Bytes that were ever created in each node's object store, by the node's id.
-
-    What one node pulls from another is created in both stores. Objects of less than 100 kB go with
-    the messages, and through no store.
-    """
-    return {
-        node["NodeID"]: int(
-            node_stats(
-                node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False
-            ).store_stats.cumulative_created_bytes
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    }
-
-
 def serialized_bytes(value: Any) -> int:
-    """The size of a value as Ray sends it."""
-    return int(global_worker.get_serialization_context().serialize(value).total_bytes)
+    """The size of a value as Ray sends it: pickled, with its arrays out of band."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = ray.cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return len(pickled) + sum(buffer.raw().nbytes for buffer in buffers)

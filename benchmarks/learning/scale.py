@@ -7,8 +7,7 @@ Each turn is a process and a Ray cluster of its own. With two nodes, the algorit
 one, which has no CPUs for others, and all env runners on the second one, with its own object store:
 samples and weights go from store to store over loopback.
 
-Bytes are those that Ray serializes of a sample and of the weights, and those that the raylets count
-as created in their stores.
+Bytes are those of a sample and of the weights as Ray sends them.
 """
 
 from __future__ import annotations
@@ -73,8 +72,8 @@ def report(turns: dict[Shape, list[Turn]]) -> str:
     lines = [
         "| nodes | env runners × environments | s/iteration (lowest–highest) | decisions/s | ratio "
         "| slowest env runner samples | learner waits | learner computes "
-        "| samples, kB a decision | weights, MB | created in all stores, MB |",
-        "|---" * 11 + "|",
+        "| samples, kB a decision | weights, MB |",
+        "|---" * 10 + "|",
     ]
     base = 0.0
     for shape, taken in turns.items():
@@ -96,8 +95,7 @@ def report(turns: dict[Shape, list[Turn]]) -> str:
             f"| {rate:,.0f} | {rate / base:.2f} "
             f"| {middle(slowest_runner):.2f} | {middle(lambda each: each.main['waiting']):.2f} "
             f"| {middle(lambda each: each.main['update']):.2f} | {samples / 1e3:.1f} "
-            f"| {fmean(turn.weights_bytes for turn in taken) / 1e6:.1f} "
-            f"| {fmean(turn.stored_bytes for turn in taken) / 1e6:.1f} |"
+            f"| {fmean(turn.weights_bytes for turn in taken) / 1e6:.1f} |"
         )
     return "\n".join(lines)
 

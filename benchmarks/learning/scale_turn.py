@@ -11,7 +11,7 @@ from typing import Any
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 
 from benchmarks.learning.iteration import WARM_UP, Iteration, iterate
-from benchmarks.learning.ray_nodes import ray_nodes, serialized_bytes, stored_bytes
+from benchmarks.learning.ray_nodes import ray_nodes, serialized_bytes
 from training.recipe import RECIPES
 from training.rllib.config import build_config
 from training.rllib.resources import plan
@@ -35,8 +35,6 @@ class Turn:
     """What a turn showed."""
 
     iterations: Sequence[Iteration]
-    stored_bytes: float
-    """Created in the object stores of all nodes, each iteration."""
     samples_bytes: float
     """Of the answers of all env runners, each iteration."""
     weights_bytes: float
@@ -67,16 +65,14 @@ def measure(shape: Shape, recipe_name: str, batch: int, iterations: int, cpus: i
         endless = iterate(algorithm)
         for _ in range(WARM_UP):
             next(endless)
-        before = sum(stored_bytes().values())
         taken = list(islice(endless, iterations))
-        stored = sum(stored_bytes().values()) - before
         answers = algorithm.env_runner_group.foreach_env_runner(
             answer_bytes, local_env_runner=False
         )
         weights = algorithm.learner_group.get_state(
             components=[f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"], inference_only=True
         )[COMPONENT_LEARNER]
-        turn = Turn(taken, stored / iterations, sum(answers), serialized_bytes(weights))
+        turn = Turn(taken, sum(answers), serialized_bytes(weights))
         algorithm.stop()
     return turn
 

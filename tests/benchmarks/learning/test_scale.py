@@ -25,7 +25,7 @@ def iteration(
 
 
 def turn(*iterations: Iteration, samples_bytes: float = 3e7) -> Turn:
-    return Turn(iterations, stored_bytes=7e7, samples_bytes=samples_bytes, weights_bytes=2e6)
+    return Turn(iterations, samples_bytes=samples_bytes, weights_bytes=2e6)
 
 
 ALONE, BUSY, CARRYING, SINGLE = Shape(1, 1, 8), Shape(1, 2, 8), Shape(2, 2, 8), Shape(1, 2, 1)
@@ -63,7 +63,7 @@ def test_options_that_measure_nothing_are_refused(wrong: dict[str, object]) -> N
         Options(**wrong)  # type: ignore[arg-type]
 
 
-def test_what_is_sampled_on_another_node_goes_through_both_stores() -> None:
+def test_a_turn_on_two_nodes_is_measured_by_parts() -> None:
     """Training on two real nodes, in a process whose Ray is no other test's."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         taken = pool.submit(measure, Shape(2, 1, 2), "swift", 64, 1, 1).result()
@@ -75,5 +75,4 @@ def test_what_is_sampled_on_another_node_goes_through_both_stores() -> None:
     assert only.main["waiting"] + only.main["update"] < only.wall
     pictures = 64 * 84 * 84
     assert pictures < taken.samples_bytes < 1.5 * pictures
-    carried = taken.samples_bytes + taken.weights_bytes
-    assert 1.9 * carried < taken.stored_bytes < 2.5 * carried
+    assert taken.weights_bytes > 1e6, "the network's"
