@@ -35,6 +35,7 @@ from training.store.storage import StorageError
 from training.trials.divergence import DIVERGED
 from training.trials.trainable import (
     CANNOT_RESTORE,
+    DRAINING,
     RESTORED,
     STORAGE_FAILURE,
     STORED,
@@ -83,6 +84,7 @@ class _Monitor(Callback):  # type: ignore[misc]
         self._patience_s = patience_s
         self._stored: dict[str, int] = {}
         self._failing: set[str] = set()
+        self._draining: set[str] = set()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         """Raise RunLockedError where another process has taken the run over."""
@@ -104,11 +106,19 @@ class _Monitor(Callback):  # type: ignore[misc]
             )
         if RESTORED in result:
             logger.warning("trial %s %s", name, result[RESTORED])
+            self._draining.discard(name)
         if STORAGE_FAILURE in result:
             self._storage_fails(name, result)
         elif name in self._failing:
             self._failing.discard(name)
             logger.warning("trial %s: its checkpoints are stored again", name)
+        if DRAINING in result and name not in self._draining:
+            self._draining.add(name)
+            logger.warning(
+                "trial %s: its node is being drained; it takes a checkpoint after each iteration, "
+                "and continues on another node",
+                name,
+            )
         if DIVERGED in result:
             self._records.stop(name, str(result[DIVERGED]), has_failed=True)
         if result.get(STORED, 0) > self._stored.get(name, 0):

@@ -26,6 +26,7 @@ from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION, TRIAL_ID
 
 from training.store.checkpoint import NoCompleteCheckpointError
 from training.trials.divergence import DIVERGED, find_divergence
+from training.trials.draining import is_draining
 from training.trials.trial_store import TrialSettings, TrialStore
 
 STORED: Final = "stored_iteration"
@@ -38,6 +39,9 @@ RESTORED: Final = "restored"
 """Key of the first result after a restore: which checkpoint it was, and why others were skipped."""
 CANNOT_RESTORE: Final = "cannot_restore"
 """Key of a result of a trial that has checkpoints and cannot be restored: why."""
+
+DRAINING: Final = "draining"
+"""Key of results while the trial's node is being drained."""
 
 _ACTOR: Final = "actor."
 """Prefix of the actor's weights in the module's."""
@@ -188,6 +192,10 @@ class DrivingPPO(PPO):  # type: ignore[misc]
         if DIVERGED in result:
             store.write_table()
         elif settings.is_checkpoint_due(iteration):
+            self._checkpoint(store, result)
+        elif is_draining():
+            # The node may end at any time now, and no later checkpoint would be stored.
+            result[DRAINING] = True
             self._checkpoint(store, result)
         if result[DONE] or iteration >= settings.max_iters:
             store.wait(settings.patience_s)
