@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from numpy.typing import NDArray
 from starlette.types import ASGIApp, Message
@@ -42,6 +43,19 @@ SetProxy = Callable[[str], None]
 
 JSON = {"Content-Type": "application/json"}
 NPY = {"Content-Type": "application/x-npy"}
+
+
+_THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def same_number_of_threads() -> None:
+    """Every thread of this process decides with the same number of PyTorch's threads.
+
+    With another number a sum may differ in its last bit. A learner that ran in this process has set
+    another one for this thread.
+    """
+    torch.set_num_threads(_THREADS)
 
 
 def npy(array: NDArray[Any], version: tuple[int, int] = (1, 0)) -> bytes:
